@@ -1,0 +1,102 @@
+package buf
+
+// Source is a pool of buffers that any number of workers share. It is called in
+// bulk, never once a packet. nic/dpdk's mempool is one, Pool is another.
+//
+//	conc: all methods are safe for concurrent use
+type Source interface {
+	// Get fills bufs with fresh buffers (as after Reset, RefCnt 1); all or nothing.
+	Get(bufs []*Buf) bool
+	// Put takes back single-segment buffers of this pool with RefCnt 1.
+	Put(bufs []*Buf)
+	// Release frees a buffer of any kind: chained, shared, or of another pool.
+	Release(b *Buf)
+	// Identity is the value of Buf.Pool for this pool's buffers.
+	Identity() uintptr
+	// Size is the number of buffers the pool was made with.
+	Size() int
+	// Available is the number of buffers in the pool; those in caches do not count.
+	Available() int
+}
+
+// cacheSize is how many free buffers a worker keeps at the most, refill how many
+// it fetches when it has none: 8 bursts, so that the shared pool is called once
+// in 8 bursts or less.
+const (
+	cacheSize = 512
+	refill    = 256
+)
+
+// Cache is one worker's stock of free buffers.
+//
+//	conc: one goroutine    alloc: 0 after NewCache
+type Cache struct {
+	src  Source
+	pool uintptr
+	num  int
+	bufs [cacheSize]*Buf
+
+	// Failed counts Alloc calls that found no buffer.
+	Failed uint64
+}
+
+// NewCache is an empty cache before src.
+func NewCache(src Source) *Cache { return &Cache{src: src, pool: src.Identity()} }
+
+// Held is the number of free buffers in the cache.
+func (c *Cache) Held() int { return c.num }
+
+// Alloc is a fresh buffer, or nil when the pool is exhausted.
+func (c *Cache) Alloc() *Buf {
+	if c.num == 0 && !c.fill() {
+		c.Failed++
+		return nil
+	}
+	c.num--
+	b := c.bufs[c.num]
+	b.Reset()
+	return b
+}
+
+// fill fetches as many buffers as the source will give: refill, or a burst, or one.
+func (c *Cache) fill() bool {
+	for _, n := range [...]int{refill, Burst, 1} {
+		if c.src.Get(c.bufs[:n]) {
+			c.num = n
+			return true
+		}
+	}
+	return false
+}
+
+// Free takes back b; b may be nil.
+func (c *Cache) Free(b *Buf) {
+	if b == nil {
+		return
+	}
+	if uintptr(b.Pool) != c.pool || b.RefCnt != 1 || b.NbSegs != 1 || b.Next != nil || b.shinfo != nil {
+		c.src.Release(b)
+		return
+	}
+	if c.num == cacheSize {
+		c.num -= refill
+		c.src.Put(c.bufs[c.num : c.num+refill])
+	}
+	c.bufs[c.num] = b
+	c.num++
+}
+
+// FreeAll frees the first n buffers of v.
+func (c *Cache) FreeAll(v *Vec, n int) {
+	for i := range n {
+		c.Free(v[i])
+	}
+}
+
+// Flush gives all cached buffers back to the source.
+func (c *Cache) Flush() {
+	if c.num > 0 {
+		c.src.Put(c.bufs[:c.num])
+		c.num = 0
+	}
+}
