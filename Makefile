@@ -1,0 +1,77 @@
+# baton: `make help` lists the targets. Each installs what it needs (Debian 12, as root).
+
+GO       ?= go
+JSON     ?=
+RUN      ?= .
+PKG      ?= ./...
+programs := bin/batond bin/baton-controller bin/batonctl
+export BATON_CACHE ?= $(CURDIR)/.cache
+export GOFLAGS     ?= -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: packages-build $(programs) ## put batond, baton-controller and batonctl into bin/
+
+bin/batond: FORCE
+	$(GO) build -o $@ ./cmd/batond
+
+bin/baton-controller bin/batonctl: FORCE
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/$(notdir $@)
+
+demo: packages-build packages-lab $(programs) ## two hosts, four VMs, one network: the main job on this machine (JSON=file writes the result)
+	@scripts/huge-pages 256
+	@$(GO) build -o bin/baton-demo ./test/demo
+	@bin/baton-demo $(if $(JSON),-json $(JSON))
+
+test: packages-build packages-lab $(programs) ## all tests, with what they need
+	@scripts/huge-pages 512
+	@scripts/go-test
+
+unit: packages-build ## the tests beside the code (PKG=./dataplane/... RUN=Name)
+	$(GO) test -run '$(RUN)' $$($(GO) list $(PKG) | grep -v /test/)
+
+race: packages-build ## the tests beside the code, under the race detector
+	$(GO) test -race -run '$(RUN)' $$($(GO) list $(PKG) | grep -v /test/)
+
+e2e: packages-build packages-lab $(programs) ## the end-to-end tests alone (RUN=Name)
+	@scripts/huge-pages 512
+	$(GO) test -count=1 -v -timeout 20m -run '$(RUN)' ./test/...
+
+fuzz-smoke: packages-build ## each fuzzer for 10 seconds
+	@scripts/fuzz 10s
+
+golden: ## write golden files anew; read the diff before you commit it
+	$(GO) test ./controlplane/compile -update
+
+bench: packages-build ## the benchmarks beside the code (RUN=Name)
+	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
+
+deps: ## import directions between the rooms
+	$(GO) test -run . ./cmd
+
+lint: packages-build ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+docs: build ## write the tables of configuration keys in docs/ anew
+	bin/batond config doc >docs/batond-config.md
+	bin/baton-controller config doc >docs/baton-controller-config.md
+
+proto: ## generate Go from the .proto files (needs protoc)
+	$(GO) generate ./controlplane/...
+
+clean: ## remove bin/ and the cache of the lab
+	rm -rf bin .cache
+
+packages-build:
+	@scripts/install-packages build
+
+packages-lab:
+	@scripts/install-packages build lab
+
+FORCE:
