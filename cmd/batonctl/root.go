@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// options are the flags that all commands share.
+type options struct {
+	output     string
+	server     string
+	hostSocket string
+	tls        tlsFiles
+}
+
+// tlsFiles name the client's certificate, its key, and the authority that signed
+// the controller's.
+type tlsFiles struct{ ca, cert, key string }
+
+const rootLong = `batonctl shows and changes a baton network.
+
+  batonctl apply, get, describe, delete, host   talk to the controller (--server)
+  batonctl dataplane, vhost, log                talk to the batond of this host (--host-socket)
+
+Exit codes: 0 done; 1 failed; 2 the command line is wrong.`
+
+func newRoot() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:           "batonctl",
+		Short:         "Show and change a baton network",
+		Long:          rootLong,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return checkFormat(o.output)
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	flags := root.PersistentFlags()
+	flags.StringVarP(&o.output, "output", "o", "table", "how to print: table, json or yaml")
+	flags.StringVar(&o.server, "server", "unix:/run/baton/controller.sock", "the controller: unix:PATH or HOST:PORT")
+	flags.StringVar(&o.hostSocket, "host-socket", "/run/baton/batond.sock", "the socket of this host's batond")
+	flags.StringVar(&o.tls.ca, "tls-ca", "", "file with the authority that signed the controller's certificate (HOST:PORT only)")
+	flags.StringVar(&o.tls.cert, "tls-cert", "", "file with this client's certificate")
+	flags.StringVar(&o.tls.key, "tls-key", "", "file with the certificate's key")
+	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+	root.AddCommand(newDataplane(o), newVhost(o), newLog(o))
+	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o))
+	wrapUsage(root)
+	return root
+}
+
+// wrapUsage makes wrong arguments, of any command, errors of usage.
+func wrapUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	if c.HasSubCommands() && c.RunE == nil && c.Run == nil {
+		c.Args = nil
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return &usageError{fmt.Errorf("unknown command %q (see '%s --help')", args[0], cmd.CommandPath())}
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapUsage(sub)
+	}
+}

@@ -1,0 +1,108 @@
+package hostapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Client asks one batond.
+//
+//	conc: safe for concurrent use
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient is a client for the socket at path; it connects with each question.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	return &Client{path: path, http: &http.Client{
+		Timeout:   30 * time.Second,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	}}
+}
+
+// Ports lists the host's ports by name.
+func (c *Client) Ports(ctx context.Context) (v []Port, err error) { return v, c.get(ctx, "ports", &v) }
+
+// Flows lists the megaflow caches' entries.
+func (c *Client) Flows(ctx context.Context) (v []Flow, err error) { return v, c.get(ctx, "flows", &v) }
+
+// Rules lists the pipeline's rules in the order of table and priority.
+func (c *Client) Rules(ctx context.Context) (v []Rule, err error) { return v, c.get(ctx, "rules", &v) }
+
+// Drops lists what was dropped, where and why.
+func (c *Client) Drops(ctx context.Context) (v []Drop, err error) { return v, c.get(ctx, "drops", &v) }
+
+// Workers lists the poll loops.
+func (c *Client) Workers(ctx context.Context) (v []Worker, err error) {
+	return v, c.get(ctx, "workers", &v)
+}
+
+// Stats sums up the host.
+func (c *Client) Stats(ctx context.Context) (v Stats, err error) { return v, c.get(ctx, "stats", &v) }
+
+// Vhosts lists the vhost-user devices by port.
+func (c *Client) Vhosts(ctx context.Context) (v []Vhost, err error) {
+	return v, c.get(ctx, "vhosts", &v)
+}
+
+// SetLogLevel changes what batond logs.
+func (c *Client) SetLogLevel(ctx context.Context, l LogLevel) error {
+	body, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPut, "log", bytes.NewReader(body), &l)
+}
+
+func (c *Client) get(ctx context.Context, what string, into any) error {
+	return c.do(ctx, http.MethodGet, what, nil, into)
+}
+
+func (c *Client) do(ctx context.Context, method, what string, body io.Reader, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://host/v1/"+what, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var f failure
+		if err := json.NewDecoder(resp.Body).Decode(&f); err != nil || f.Error == "" {
+			return fmt.Errorf("batond at %s: %s: %s", c.path, what, resp.Status)
+		}
+		return fmt.Errorf("batond at %s: %s: %s", c.path, what, f.Error)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("batond at %s: %s: not an answer: %w", c.path, what, err)
+	}
+	return nil
+}
+
+// explain turns a failed connection into a line that names the fix.
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("batond at %s: no such socket: is batond running on this host? name its socket with --host-socket", c.path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("batond at %s: nobody listens: batond is not running", c.path)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("batond at %s: permission denied: run as root or as a member of the socket's group", c.path)
+	}
+	return fmt.Errorf("batond at %s: %w", c.path, err)
+}

@@ -1,0 +1,10 @@
+// Package hostapi is what a host tells its operator: batond answers questions
+// about its ports, flows, rules, counters and vhost sessions on a unix socket.
+//
+//	batonctl dataplane ... --> Client --HTTP over unix socket--> Server --> Source (batond)
+//
+// The answers are JSON documents of the types here, so that curl
+// --unix-socket does as well as batonctl. They are copies: asking never stops a
+// worker. The socket is for the host's administrators (mode 0660); nothing that
+// a guest sends reaches it.
+package hostapi

@@ -1,0 +1,153 @@
+package hostapi
+
+// Port is one port of the switch. Counters are from batond's start, in packets
+// and bytes of Ethernet frames without FCS; rx is towards the switch.
+type Port struct {
+	Name      string            `json:"name"`
+	Kind      string            `json:"kind"`             // vhost, nic, mem
+	Number    string            `json:"number,omitempty"` // VNI:ID of the logical port; empty while none is bound
+	Up        bool              `json:"up"`
+	MAC       string            `json:"mac,omitempty"`
+	MTU       int               `json:"mtu,omitempty"`
+	Queues    int               `json:"queues"`
+	Workers   []int             `json:"workers"` // worker of each queue
+	RxPackets uint64            `json:"rx_packets"`
+	RxBytes   uint64            `json:"rx_bytes"`
+	TxPackets uint64            `json:"tx_packets"`
+	TxBytes   uint64            `json:"tx_bytes"`
+	Dropped   uint64            `json:"dropped"`         // came from this port and were dropped
+	Drops     map[string]uint64 `json:"drops,omitempty"` // the same by reason
+	Detail    string            `json:"detail,omitempty"`
+}
+
+// Flow is one entry of a worker's megaflow cache.
+type Flow struct {
+	Worker  int    `json:"worker"`
+	Match   string `json:"match"`
+	Actions string `json:"actions"`
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	Stale   bool   `json:"stale"` // made by an older generation of the rules; checked again before use
+}
+
+// Rule is one entry of a pipeline table.
+type Rule struct {
+	Table    string `json:"table"`
+	Priority uint16 `json:"priority"`
+	Match    string `json:"match"`
+	Actions  string `json:"actions"`
+	Cookie   string `json:"cookie"`
+	Packets  uint64 `json:"packets"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// Drop counts the packets dropped for one reason that came from one port.
+type Drop struct {
+	Port     string `json:"port"`
+	Reason   string `json:"reason"`
+	Sentence string `json:"sentence"`
+	Packets  uint64 `json:"packets"`
+}
+
+// Worker is one poll loop.
+type Worker struct {
+	ID         int      `json:"id"`
+	CPU        int      `json:"cpu"` // -1: not pinned
+	State      string   `json:"state"`
+	Ports      []string `json:"ports"` // "name/queue"
+	Iterations uint64   `json:"iterations"`
+	Busy       uint64   `json:"busy_iterations"` // those that moved packets
+	Packets    uint64   `json:"packets"`
+	MicroHits  uint64   `json:"micro_hits"`
+	MegaHits   uint64   `json:"mega_hits"`
+	Walks      uint64   `json:"slow_path_walks"`
+	Sleeps     uint64   `json:"sleeps"`
+	Wakeups    uint64   `json:"wakeups"` // sleeps that a kick or an interrupt ended
+	Handoffs   uint64   `json:"handoffs"`
+	BusyCycles uint64   `json:"busy_cycles"`
+	IdleCycles uint64   `json:"idle_cycles"`
+	SleepShare float64  `json:"sleep_share"`       // share of the time slept since the start, 0..1
+	MaxGapUs   float64  `json:"max_gap_us"`        // longest time between two iterations, sleep not counted
+	CyclesPkt  float64  `json:"cycles_per_packet"` // busy cycles over packets
+}
+
+// Stats sums up the host.
+type Stats struct {
+	Host       string            `json:"host"`
+	Version    string            `json:"version"`
+	UptimeS    float64           `json:"uptime_s"`
+	Memory     string            `json:"memory"`     // huge pages or ordinary pages
+	Generation uint64            `json:"generation"` // of the rules
+	Rules      int               `json:"rules"`
+	Bindings   int               `json:"bindings"`
+	Neighbours int               `json:"neighbours"`
+	Flows      int               `json:"flows"`
+	RxPackets  uint64            `json:"rx_packets"`
+	TxPackets  uint64            `json:"tx_packets"`
+	Dropped    uint64            `json:"dropped"`
+	Held       int64             `json:"held"` // rx - tx - dropped: packets inside, 0 when quiet
+	Drops      map[string]uint64 `json:"drops,omitempty"`
+	Buffers    Buffers           `json:"buffers"`
+	Controller Controller        `json:"controller"`
+}
+
+// Buffers is the state of the packet buffer pool.
+type Buffers struct {
+	Size  int `json:"size"`
+	Free  int `json:"free"`   // in the pool and in the workers' caches
+	InUse int `json:"in_use"` // in ports' queues or on their way
+}
+
+// Controller is the state of the session with the controller.
+type Controller struct {
+	Address   string `json:"address"`
+	Connected bool   `json:"connected"`
+	Since     string `json:"since,omitempty"` // RFC 3339
+	LastError string `json:"last_error,omitempty"`
+	Applied   uint64 `json:"applied"` // changes applied since the start
+	Rules     uint64 `json:"rules"`   // rules received since the start
+	Skipped   uint64 `json:"skipped"` // rules that reconciling found in place already
+	Source    string `json:"source"`  // where the rules in force came from: controller, checkpoint, none
+}
+
+// Vhost is one vhost-user device.
+type Vhost struct {
+	Port             string            `json:"port"`
+	Socket           string            `json:"socket"`
+	Mode             string            `json:"mode"`
+	Connected        bool              `json:"connected"`
+	Features         string            `json:"features"`
+	FeatureNames     []string          `json:"feature_names"`
+	ProtocolFeatures string            `json:"protocol_features"`
+	HeaderBytes      int               `json:"header_bytes"` // of virtio_net_hdr
+	MTU              int               `json:"mtu,omitempty"`
+	Rings            []Ring            `json:"rings"`
+	Regions          []Region          `json:"regions"`
+	Errors           map[string]uint64 `json:"errors,omitempty"`
+}
+
+// Ring is one virtqueue.
+type Ring struct {
+	Index     int    `json:"index"`
+	Direction string `json:"direction"` // rx: guest receives; tx: guest sends
+	Size      uint32 `json:"size"`
+	Started   bool   `json:"started"`
+	Enabled   bool   `json:"enabled"`
+	LastAvail uint16 `json:"last_avail"`
+	LastUsed  uint16 `json:"last_used"`
+	Calls     uint64 `json:"calls"`
+	Broken    string `json:"broken,omitempty"` // why the ring was given up
+}
+
+// Region is one mapped region of guest memory.
+type Region struct {
+	GuestAddr string `json:"guest_addr"`
+	UserAddr  string `json:"user_addr"`
+	Size      uint64 `json:"size"`
+}
+
+// LogLevel changes what batond logs.
+type LogLevel struct {
+	Name  string `json:"name,omitempty"` // a part, as in "batond.vhost"; empty for all
+	Level string `json:"level"`          // trace, debug, info, warn, error, off
+}
