@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"baton/config"
+)
+
+// settings are batond's configuration keys. The tags are their documentation.
+type settings struct {
+	Host        string   `yaml:"host" doc:"Name of this host in the model (kind Host). The machine's host name if absent."`
+	Controllers []string `yaml:"controllers" doc:"Controllers to connect to, tried in order: HOST:PORT or unix:PATH. None: forward by the checkpoint alone."`
+	Socket      string   `yaml:"socket" default:"/run/baton/batond.sock" doc:"Unix socket for batonctl on this host."`
+	StateDir    string   `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint: what the controller said last."`
+	Underlay    struct {
+		Device  string `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
+		Address string `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
+		MTU     uint16 `yaml:"mtu" unit:"bytes" default:"1600" range:"576..9710" doc:"Largest IP packet on the underlay. Guests get 62 bytes less."`
+	} `yaml:"underlay"`
+	Vhost struct {
+		SocketDir  string `yaml:"socket_dir" default:"/run/baton/vhost" doc:"Folder of the vhost-user sockets; port vm1 has vm1.sock there."`
+		Mode       string `yaml:"mode" default:"client" range:"client|server" doc:"client: QEMU listens, batond connects and connects again. server: batond listens."`
+		QueuePairs int    `yaml:"queue_pairs" default:"1" range:"1..8" doc:"Queue pairs offered to each guest."`
+	} `yaml:"vhost"`
+	Workers struct {
+		CPUs         []int         `yaml:"cpus" default:"0" range:"0..1023" doc:"CPUs to run on: one worker, pinned, for each."`
+		Pin          bool          `yaml:"pin" default:"true" doc:"Pin workers to their CPUs; false leaves them to the scheduler."`
+		BusyPoll     bool          `yaml:"busy_poll" default:"false" doc:"Never sleep: lowest latency, and a core that is always busy."`
+		Spin         time.Duration `yaml:"spin" default:"50us" range:"0s..1s" doc:"How long a worker with nothing to do polls before it sleeps."`
+		PollInterval time.Duration `yaml:"poll_interval" default:"200us" range:"10us..100ms" doc:"Longest sleep while a device cannot wake the worker."`
+		Flows        int           `yaml:"flows" default:"65536" range:"1024..4194304" doc:"Megaflow cache entries of each worker."`
+	} `yaml:"workers"`
+	Memory struct {
+		Buffers   int    `yaml:"buffers" default:"16384" range:"2048..1048576" doc:"Packet buffers of 2304 bytes, for all ports together."`
+		HugePages string `yaml:"huge_pages" default:"auto" range:"auto|require|never" doc:"auto: huge pages of 2 MiB if enough are free, else ordinary pages. require: refuse to start without. never: ordinary pages."`
+	} `yaml:"memory"`
+	TLS struct {
+		CA   string `yaml:"ca" doc:"File with the authority that signed the controllers' certificates. With HOST:PORT controllers all three are needed."`
+		Cert string `yaml:"cert" doc:"File with this host's certificate."`
+		Key  string `yaml:"key" doc:"File with the certificate's key."`
+	} `yaml:"tls"`
+	Log struct {
+		Level string `yaml:"level" default:"info" range:"trace|debug|info|warn|error|off" doc:"What to log; batonctl log changes it at run time."`
+		JSON  bool   `yaml:"json" default:"false" doc:"Log lines as JSON."`
+	} `yaml:"log"`
+}
+
+// load reads and checks the configuration. Errors name the file, the line and the key.
+func load(path string, overrides map[string]string) (*settings, error) {
+	s := &settings{}
+	if err := config.Load(path, overrides, s); err != nil {
+		return nil, err
+	}
+	if s.Host == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("host: not set, and the machine has no host name: %w", err)
+		}
+		s.Host = name
+	}
+	return s, s.check()
+}
+
+// check holds the keys against each other.
+func (s *settings) check() error {
+	var errs []error
+	if s.Underlay.Device == "" {
+		errs = append(errs, errors.New("underlay.device: not set: name the DPDK device of the underlay, such as 0000:03:02.0 or net_af_packet0,iface=eth1"))
+	}
+	if _, err := s.address(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(s.Workers.CPUs) == 0 {
+		errs = append(errs, errors.New("workers.cpus: empty: name at least one CPU"))
+	}
+	seen := map[int]bool{}
+	for _, c := range s.Workers.CPUs {
+		if seen[c] {
+			errs = append(errs, fmt.Errorf("workers.cpus: CPU %d stands twice: one worker a CPU", c))
+		}
+		seen[c] = true
+	}
+	if n := s.tlsFiles(); n != 0 && n != 3 {
+		errs = append(errs, errors.New("tls: ca, cert and key belong together: set all three or none"))
+	}
+	return errors.Join(errs...)
+}
+
+// address is the underlay address with its prefix.
+func (s *settings) address() (netip.Prefix, error) {
+	if s.Underlay.Address == "" {
+		return netip.Prefix{}, errors.New("underlay.address: not set: give this host's underlay IPv4 address with its prefix, such as 192.168.100.1/24")
+	}
+	p, err := netip.ParsePrefix(s.Underlay.Address)
+	if err != nil || !p.Addr().Is4() {
+		return netip.Prefix{}, fmt.Errorf("underlay.address: %q is not an IPv4 address with prefix, such as 192.168.100.1/24", s.Underlay.Address)
+	}
+	return p, nil
+}
+
+func (s *settings) tlsFiles() (n int) {
+	for _, f := range []string{s.TLS.CA, s.TLS.Cert, s.TLS.Key} {
+		if f != "" {
+			n++
+		}
+	}
+	return n
+}
