@@ -1,0 +1,30 @@
+package stats
+
+// WorkerCounters counts what one poll loop does. Cycles are of the time stamp
+// counter (nanoseconds where there is none that Go code can read).
+type WorkerCounters struct {
+	Iterations     Counter // rounds of the loop
+	BusyIterations Counter // those that moved at least one packet
+	Packets        Counter // received from ports; those handed over by other workers do not count again
+	MicroHits      Counter // packets found in the microflow cache
+	MegaHits       Counter // packets found in the megaflow cache
+	Walks          Counter // packets that walked the pipeline
+	Sleeps         Counter // times that the worker slept
+	WakeUps        Counter // sleeps that a kick, an interrupt or another worker ended; the others timed out
+	Handoffs       Counter // packets given to another worker, who owns their output port
+	Punts          Counter // copies given to the control plane
+	PuntsFull      Counter // copies lost because its queue was full
+	BusyCycles     Counter // spent in busy iterations
+	IdleCycles     Counter // spent in the others, asleep not counted
+	SleepCycles    Counter // spent asleep
+	MaxGapCycles   Counter // longest time between the starts of two iterations, asleep not counted
+}
+
+// Raise sets the count to v if v is more.
+//
+//	conc: as Add
+func (c *Counter) Raise(v uint64) {
+	if old := c.v; v > old {
+		c.Add(v - old)
+	}
+}
