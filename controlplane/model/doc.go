@@ -22,7 +22,7 @@
 // Parse reads documents and keeps the line of each key; Validate checks a whole
 // network, after the change in question; what it finds are Problems, all of them
 // at once, in a fixed order, each with file and line where there is a file.
-// EncodeYAML and json.Marshal write what Parse reads.
+// EncodeYAML and EncodeJSON write what Parse reads.
 //
 // Invariants: an object that is part of a State is never changed, only replaced,
 // so that states and watchers can share it. Everything here is pure; nothing

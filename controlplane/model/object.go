@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -202,6 +203,15 @@ func (h *Host) UnderlayMTU() uint16 {
 	}
 	return h.MTU
 }
+
+// ID is the switch's datapath id: the given VNI, else the allocated one, else 0.
+func (s *Switch) ID() uint32 { return cmp.Or(s.VNI, s.Status.VNI) }
+
+// ID is the router's datapath id: the given VNI, else the allocated one, else 0.
+func (r *Router) ID() uint32 { return cmp.Or(r.VNI, r.Status.VNI) }
+
+// SwitchID is the port's id on its switch: the given one, else the allocated one, else 0.
+func (p *Port) SwitchID() uint16 { return cmp.Or(p.ID, p.Status.ID) }
 
 // HW is the port's MAC, derived from its IP if none is given. Derived addresses
 // are as unique in a switch as the IP addresses are.
