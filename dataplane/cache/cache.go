@@ -1,0 +1,156 @@
+package cache
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"baton/dataplane/buf"
+	"baton/dataplane/flow"
+	"baton/dataplane/pipeline"
+	"baton/dataplane/stats"
+)
+
+// Burst is the keys of a burst and what was found for them. It is large: keep
+// one and use it again. It may lie outside the heap.
+type Burst struct {
+	Num     int                 // packets, 0..buf.Burst
+	Keys    [buf.Burst]flow.Key // set by the caller
+	Hashes  [buf.Burst]uint64   // set by Cache.Hash
+	Entries [buf.Burst]*Entry   // set by LookupBurst and Miss
+}
+
+// Config is the sizes of a Cache.
+type Config struct {
+	// MicroFlows is how many keys the exact-match cache holds: 96 bytes each;
+	// rounded up to a power of two. 0: 8192.
+	MicroFlows int
+	// MegaFlows is how many entries the masked cache holds: about 400 bytes each,
+	// their rules included; rounded up to a power of two. 0: 65536.
+	MegaFlows int
+	// Seed of the hashes: random for each process.
+	Seed uint64
+}
+
+// Counters of a Cache.
+type Counters struct {
+	MicroHits stats.Counter
+	MegaHits  stats.Counter
+	Misses    stats.Counter // walks for keys that no entry matched
+	Stale     stats.Counter // walks for entries of another generation
+	Evicted   stats.Counter // entries that made room for others
+}
+
+// Cache is a worker's flow caches.
+//
+//	conc: one goroutine; Counters from any
+type Cache struct {
+	Counters Counters
+
+	micro micro
+	mega  mega
+	rules *pipeline.Counters
+	res   *pipeline.Result
+	now   uint64 // ticks in the upper half, bursts in the lower
+	hand  uint32 // where Sweep goes on
+	evict uint32 // where room goes on
+	spare uint32 // set of the spare entries that this burst uses
+	maps  [][]byte
+}
+
+// Limits of Config: below one bucket a cache makes no sense, above, the numbers
+// of entries would not fit in 32 bits with room to spare.
+const (
+	minFlows = 64
+	maxFlows = 1 << 26
+)
+
+// New is an empty cache. Rules are credited to rules.
+//
+//	error: a size is out of range, no memory; nothing is kept
+func New(cfg Config, rules *pipeline.Counters) (*Cache, error) {
+	if cfg.MicroFlows == 0 {
+		cfg.MicroFlows = 8192
+	}
+	if cfg.MegaFlows == 0 {
+		cfg.MegaFlows = 65536
+	}
+	for _, n := range []int{cfg.MicroFlows, cfg.MegaFlows} {
+		if n < minFlows || n > maxFlows {
+			return nil, fmt.Errorf("cache: size of %d flows: want %d to %d", n, minFlows, maxFlows)
+		}
+	}
+	numMicro, numMega := power2(cfg.MicroFlows), power2(cfg.MegaFlows)
+	c := &Cache{rules: rules, res: new(pipeline.Result)}
+	microBuckets, err1 := offHeap[microBucket](c, numMicro/microWays)
+	microKeys, err2 := offHeap[microKey](c, numMicro)
+	megaBuckets, err3 := offHeap[megaBucket](c, numMega/megaWays)
+	// Besides the entries in buckets, a spare one for each packet of a burst.
+	entries, err4 := offHeap[Entry](c, numMega+buf.Burst)
+	// Two blocks an entry, and enough for a burst of the longest walks.
+	blocks, err5 := offHeap[block](c, 2*numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
+	for _, err := range []error{err1, err2, err3, err4, err5} {
+		if err != nil {
+			c.Close()
+			return nil, fmt.Errorf("cache: %d microflows and %d megaflows: %w", numMicro, numMega, err)
+		}
+	}
+	c.micro.init(microBuckets, microKeys)
+	c.mega.init(megaBuckets, entries, cfg.Seed)
+	c.mega.refs.init(blocks)
+	return c, nil
+}
+
+// power2 is the smallest power of two that is not below n.
+func power2(n int) int {
+	p := 1
+	for p < n {
+		p *= 2
+	}
+	return p
+}
+
+// offHeap maps memory for n values of T, which must not hold pointers into the heap.
+func offHeap[T any](c *Cache, n int) ([]T, error) {
+	var zero T
+	mem, err := unix.Mmap(-1, 0, n*int(unsafe.Sizeof(zero)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, err
+	}
+	c.maps = append(c.maps, mem)
+	// SAFETY: the mapping is n*Sizeof(T) long, page aligned, zeroed, and kept until Close.
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n), nil
+}
+
+// Close credits the rules and unmaps the memory; no Entry may be used afterwards.
+func (c *Cache) Close() {
+	for i := range c.mega.entries {
+		c.credit(&c.mega.entries[i])
+	}
+	c.mega, c.micro = mega{}, micro{}
+	for _, mem := range c.maps {
+		// Unmap fails only for memory that is not mapped; there is nothing to do about it.
+		_ = unix.Munmap(mem)
+	}
+	c.maps = nil
+}
+
+// Tick advances the clock by which Flow.Idle counts. What a tick is, is the
+// caller's choice: about a second does.
+func (c *Cache) Tick() { c.now += 1 << 32 }
+
+// Len is the number of megaflow entries, NumMasks of different masks among them.
+func (c *Cache) Len() int { return c.mega.num }
+
+// NumMasks is the number of masks in use.
+func (c *Cache) NumMasks() int { return c.mega.numMasks }
+
+// Hash sets b.Hashes of the first b.Num keys.
+//
+//	alloc: 0
+func (c *Cache) Hash(b *Burst) {
+	for i := range min(b.Num, buf.Burst) {
+		b.Hashes[i] = flow.Hash(&b.Keys[i], c.mega.seed)
+	}
+}

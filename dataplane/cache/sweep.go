@@ -1,0 +1,55 @@
+package cache
+
+import "baton/dataplane/buf"
+
+// Sweep looks at the next num entries in turn: it credits their packets to the
+// rules and removes those without a packet for more than maxIdle ticks. A worker
+// calls it between bursts with a small num, so that rule statistics are never
+// older than one turn through all entries (Size).
+//
+//	alloc: 0
+func (c *Cache) Sweep(num int, maxIdle uint32) {
+	size := uint32(c.Size())
+	for range min(num, int(size)) {
+		at := c.hand % size
+		c.hand = at + 1
+		e := &c.mega.entries[at]
+		if !e.live() {
+			continue
+		}
+		c.credit(e)
+		if c.idle(e) > maxIdle {
+			c.remove(at)
+		}
+	}
+}
+
+// Size is the number of entries that there is room for.
+func (c *Cache) Size() int { return len(c.mega.entries) - buf.Burst }
+
+// idle is the ticks since the entry's last packet.
+func (c *Cache) idle(e *Entry) uint32 { return uint32(c.now>>32) - uint32(e.used>>32) }
+
+// Dump copies entries, from place at on (first 0), into out until it is full. It
+// returns the place to go on at, -1 after the last one, and how many it copied.
+// It is for the worker to call, between bursts, for whoever wants to see the
+// flows: some at a time, so that no packet waits for it.
+//
+//	alloc: 0
+func (c *Cache) Dump(at int, out []Flow) (next, num int) {
+	for ; at < c.Size(); at++ {
+		e := &c.mega.entries[at]
+		if !e.live() {
+			continue
+		}
+		if num == len(out) {
+			return at, num
+		}
+		out[num] = Flow{
+			Key: e.Key, Mask: c.mega.masks[e.mask].mask, Actions: e.Actions,
+			Packets: e.Packets.Load(), Bytes: e.Bytes.Load(), Generation: e.gen, Idle: c.idle(e),
+		}
+		num++
+	}
+	return -1, num
+}

@@ -1,0 +1,48 @@
+package flow
+
+import "math/bits"
+
+// Odd constants with about half of their bits set, one for each pair of words,
+// so that equal words at different places do not cancel out.
+const (
+	mix0 = 0x9e3779b97f4a7c15
+	mix1 = 0xd1b54a32d192ed03
+	mix2 = 0x8cb92ba72f3d8dd7
+	mix3 = 0xaaaaaaaaa5a5a5a7
+	mix4 = 0xf1357aea2e62a9c5
+	mix5 = 0x2545f4914f6cdd1d
+)
+
+// fold is the 128-bit product of a and b, folded into 64 bits.
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// Hash is a 64-bit hash of the whole key: multiply and mix over its ten words.
+// It is not for cryptography, but seed (random for each process) keeps a guest
+// from computing collisions beforehand; they would cost it its own speed only.
+//
+//	alloc: 0
+func Hash(k *Key, seed uint64) uint64 {
+	w := k.Words()
+	h := fold(w[0]^mix0^seed, w[1]^mix1)
+	h ^= fold(w[2]^mix1^seed, w[3]^mix2)
+	h ^= fold(w[4]^mix2^seed, w[5]^mix3)
+	h ^= fold(w[6]^mix3^seed, w[7]^mix4)
+	h ^= fold(w[8]^mix4^seed, w[9]^mix5)
+	return fold(h^mix5, seed|mix0)
+}
+
+// HashMasked is Hash of k under mask m.
+//
+//	alloc: 0
+func HashMasked(k, m *Key, seed uint64) uint64 {
+	w, x := k.Words(), m.Words()
+	h := fold(w[0]&x[0]^mix0^seed, w[1]&x[1]^mix1)
+	h ^= fold(w[2]&x[2]^mix1^seed, w[3]&x[3]^mix2)
+	h ^= fold(w[4]&x[4]^mix2^seed, w[5]&x[5]^mix3)
+	h ^= fold(w[6]&x[6]^mix3^seed, w[7]&x[7]^mix4)
+	h ^= fold(w[8]&x[8]^mix4^seed, w[9]&x[9]^mix5)
+	return fold(h^mix5, seed|mix0)
+}
