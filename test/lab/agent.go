@@ -1,0 +1,278 @@
+package lab
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"baton/test/lab/guestwire"
+)
+
+// agentConn is the lab's end of a guest's second serial port.
+type agentConn struct {
+	conn net.Conn
+	done chan struct{} // closed when the reader has ended
+
+	mu    sync.Mutex // guards what follows, and writes to conn
+	last  uint64
+	calls map[uint64]*agentCall
+	dead  error
+}
+
+type agentCall struct {
+	listening chan struct{}
+	answer    chan guestwire.Response // buffered: the reader never waits
+}
+
+// newAgentConn takes conn over. hello is called once, by the reader.
+func newAgentConn(conn net.Conn, hello func(guestwire.Hello)) *agentConn {
+	a := &agentConn{conn: conn, done: make(chan struct{}), calls: make(map[uint64]*agentCall)}
+	go a.runRead(hello)
+	return a
+}
+
+func (a *agentConn) runRead(hello func(guestwire.Hello)) {
+	defer close(a.done)
+	lines := bufio.NewScanner(a.conn)
+	lines.Buffer(make([]byte, 0, 64<<10), guestwire.MaxLine)
+	greeted := false
+	for lines.Scan() {
+		var r guestwire.Response
+		if json.Unmarshal(lines.Bytes(), &r) != nil {
+			continue // noise of the firmware
+		}
+		if r.ID == 0 {
+			var h guestwire.Hello
+			if json.Unmarshal(r.Result, &h) == nil && !greeted && h.Kernel != "" {
+				greeted = true
+				hello(h)
+			}
+			continue
+		}
+		a.mu.Lock()
+		call := a.calls[r.ID]
+		if call != nil && !r.Listening {
+			delete(a.calls, r.ID)
+		}
+		a.mu.Unlock()
+		switch {
+		case call == nil: // its caller gave up
+		case r.Listening:
+			close(call.listening)
+		default:
+			call.answer <- r
+		}
+	}
+	err := lines.Err()
+	if err == nil {
+		err = errors.New("the guest is gone")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dead = err
+	for id, call := range a.calls {
+		delete(a.calls, id)
+		call.answer <- guestwire.Response{Error: err.Error()}
+	}
+}
+
+func (a *agentConn) close() error {
+	_ = a.conn.Close()
+	<-a.done
+	return nil
+}
+
+// begin sends a request.
+func (a *agentConn) begin(op string, args any) (uint64, *agentCall, error) {
+	data, err := json.Marshal(args)
+	if err != nil {
+		return 0, nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dead != nil {
+		return 0, nil, a.dead
+	}
+	a.last++
+	line, err := json.Marshal(guestwire.Request{ID: a.last, Op: op, Args: data})
+	if err != nil {
+		return 0, nil, err
+	}
+	call := &agentCall{listening: make(chan struct{}), answer: make(chan guestwire.Response, 1)}
+	a.calls[a.last] = call
+	if _, err := a.conn.Write(append(line, '\n')); err != nil {
+		delete(a.calls, a.last)
+		return 0, nil, err
+	}
+	return a.last, call, nil
+}
+
+// end waits for a request's answer.
+func (a *agentConn) end(id uint64, call *agentCall, timeout time.Duration, result any) error {
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	select {
+	case r := <-call.answer:
+		if r.Error != "" {
+			return errors.New(r.Error)
+		}
+		if result == nil {
+			return nil
+		}
+		return json.Unmarshal(r.Result, result)
+	case <-late.C:
+		a.mu.Lock()
+		delete(a.calls, id)
+		a.mu.Unlock()
+		return fmt.Errorf("no answer within %v", timeout)
+	}
+}
+
+// answerSlack is added to an operation's own time limit: the serial port is
+// slow and two cores may be busy with other guests.
+const answerSlack = 15 * time.Second
+
+// Call asks the guest's agent for op and waits for the answer; result may be nil.
+// Calls may run at the same time.
+//
+//	error: names guest and operation; the agent's own errors come as text
+func (g *Guest) Call(op string, args any, timeout time.Duration, result any) error {
+	id, call, err := g.agent.begin(op, args)
+	if err == nil {
+		err = g.agent.end(id, call, timeout+answerSlack, result)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: guest %s: %s: %w", g.cfg.Name, op, err)
+	}
+	return nil
+}
+
+// Exec runs a program in the guest; a non-zero exit code is no error.
+func (g *Guest) Exec(timeout time.Duration, argv ...string) (guestwire.ExecResult, error) {
+	var r guestwire.ExecResult
+	err := g.Call(guestwire.OpExec, guestwire.ExecArgs{Argv: argv, TimeoutMs: timeout.Milliseconds()}, timeout, &r)
+	return r, err
+}
+
+// Configure sets up an interface of the guest.
+func (g *Guest) Configure(args guestwire.NetArgs) error {
+	return g.Call(guestwire.OpNet, args, 0, nil)
+}
+
+// Ping sends echo requests. Zero Size and WaitMs become 56 bytes and 1000 ms.
+func (g *Guest) Ping(args guestwire.PingArgs) (guestwire.PingResult, error) {
+	if args.Size == 0 {
+		args.Size = 56
+	}
+	if args.WaitMs == 0 {
+		args.WaitMs = 1000
+	}
+	duration := time.Duration(args.Count)*time.Duration(args.IntervalUs)*time.Microsecond +
+		time.Duration(args.WaitMs)*time.Millisecond
+	var r guestwire.PingResult
+	err := g.Call(guestwire.OpPing, args, duration, &r)
+	return r, err
+}
+
+// Link is the state of the guest's interface.
+func (g *Guest) Link(name string) (guestwire.LinkResult, error) {
+	var r guestwire.LinkResult
+	err := g.Call(guestwire.OpLink, guestwire.LinkArgs{Link: name}, 0, &r)
+	return r, err
+}
+
+// ARP is the guest's neighbour table.
+func (g *Guest) ARP() ([]guestwire.ARPEntry, error) {
+	var r []guestwire.ARPEntry
+	err := g.Call(guestwire.OpARP, nil, 0, &r)
+	return r, err
+}
+
+// Poweroff ends the guest from inside and waits for QEMU's end.
+func (g *Guest) Poweroff(timeout time.Duration) error {
+	g.stopped.Store(true)
+	if err := g.Call(guestwire.OpPoweroff, nil, timeout, nil); err != nil {
+		return err
+	}
+	_, err := g.WaitExit(timeout)
+	return err
+}
+
+// Transfer is a TCP transfer between two guests, as both saw it.
+type Transfer struct {
+	Sender, Receiver guestwire.TCPResult
+	Want             string // SHA-256 of the bytes that were to be sent
+}
+
+// Check says what is wrong with the transfer of n bytes.
+func (t Transfer) Check(n int64) error {
+	switch {
+	case t.Receiver.Bytes != n:
+		return fmt.Errorf("received %d of %d bytes", t.Receiver.Bytes, n)
+	case t.Receiver.SHA256 != t.Want:
+		return fmt.Errorf("received other bytes than sent: SHA-256 %s, want %s", t.Receiver.SHA256, t.Want)
+	}
+	return nil
+}
+
+// SendTCP sends n pseudo-random bytes from g to guest to at address dst.
+//
+//	error: no connection or not done within timeout; wrong bytes are for Check
+func (g *Guest) SendTCP(to *Guest, dst string, n int64, seed uint64, timeout time.Duration) (Transfer, error) {
+	const port = 5001
+	t := Transfer{Want: guestwire.Digest(seed, n)}
+	args := guestwire.TCPRecvArgs{Port: port, TimeoutMs: timeout.Milliseconds()}
+	finish, err := to.listen(guestwire.OpTCPRecv, args, timeout, &t.Receiver)
+	if err != nil {
+		return t, err
+	}
+	err = g.Call(guestwire.OpTCPSend, guestwire.TCPSendArgs{
+		Dst: dst, Port: port, Bytes: n, Seed: seed, TimeoutMs: timeout.Milliseconds(),
+	}, timeout, &t.Sender)
+	return t, errors.Join(err, finish())
+}
+
+// SendUDP sends numbered datagrams from g to guest to; idle is how long the
+// receiver waits for the next one.
+func (g *Guest) SendUDP(to *Guest, args guestwire.UDPSendArgs, idle time.Duration) (guestwire.UDPSendResult, guestwire.UDPRecvResult, error) {
+	var sent guestwire.UDPSendResult
+	var got guestwire.UDPRecvResult
+	duration := time.Duration(args.Count) * time.Duration(args.IntervalUs) * time.Microsecond
+	recv := guestwire.UDPRecvArgs{Port: args.Port, Count: args.Count, IdleMs: idle.Milliseconds()}
+	finish, err := to.listen(guestwire.OpUDPRecv, recv, duration+idle, &got)
+	if err != nil {
+		return sent, got, err
+	}
+	err = g.Call(guestwire.OpUDPSend, args, duration, &sent)
+	return sent, got, errors.Join(err, finish())
+}
+
+// listen starts a receiving operation and returns once it listens; finish waits
+// for its result.
+func (g *Guest) listen(op string, args any, timeout time.Duration, result any) (finish func() error, err error) {
+	name := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("lab: guest %s: %s: %w", g.cfg.Name, op, err)
+	}
+	id, call, err := g.agent.begin(op, args)
+	if err != nil {
+		return nil, name(err)
+	}
+	finish = func() error { return name(g.agent.end(id, call, timeout+answerSlack, result)) }
+	late := time.NewTimer(answerSlack)
+	defer late.Stop()
+	select {
+	case <-call.listening:
+		return finish, nil
+	case r := <-call.answer:
+		return nil, name(errors.New(r.Error))
+	case <-late.C:
+		return nil, name(fmt.Errorf("not listening within %v", answerSlack))
+	}
+}

@@ -1,0 +1,188 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"baton/test/lab/guestwire"
+)
+
+// qemuPath is looked up in PATH. QEMU 7.2 crashes on vhost-user with MSI-X
+// under TCG; scripts/install-packages sees to a newer one.
+const qemuPath = "qemu-system-x86_64"
+
+// defaultMemory in MiB: the kernel, its initramfs twice while it is unpacked,
+// and TCP buffers for one bulk transfer.
+const defaultMemory = 160
+
+// NIC is a virtio-net device of a guest.
+type NIC struct {
+	MAC net.HardwareAddr // nil: QEMU's default
+	// VhostSocket is the vhost-user socket. QEMU listens and waits for the
+	// switch to connect before it starts the guest, unless Client.
+	VhostSocket string
+	Client      bool // QEMU connects to the switch's socket
+	QueuePairs  int  // 0 means 1; more need as many CPUs to be used
+	MTU         int  // bytes, offered to the guest as host_mtu; 0: not offered
+	// Device is added to the device's properties: "packed=on,mrg_rxbuf=off".
+	Device string
+	// Netdev replaces vhost-user by another of QEMU's back ends, for tests of
+	// the lab itself: "stream,server=on,addr.type=unix,addr.path=X".
+	Netdev string
+}
+
+// GuestConfig describes a guest. Only Name is needed.
+type GuestConfig struct {
+	Name         string
+	MemoryMiB    int // 0 means 160
+	CPUs         int // 0 means 1
+	NICs         []NIC
+	ExtraModules []string // loaded after virtio's, below lib/modules/VERSION/kernel
+	ExtraArgs    []string // of QEMU
+}
+
+// Guest is a running QEMU with Linux and the lab's agent.
+type Guest struct {
+	*Proc
+	lab     *Lab
+	cfg     GuestConfig
+	console string // file
+	agent   *agentConn
+	ready   chan struct{} // closed at the hello
+	hello   guestwire.Hello
+}
+
+// StartGuest starts QEMU and returns at once; WaitReady waits for the guest.
+// Several boot in parallel.
+//
+//	error: QEMU, kernel, busybox missing; nothing is left behind
+func (l *Lab) StartGuest(cfg GuestConfig) (*Guest, error) {
+	kernel, modules, err := guestKernel()
+	if err != nil {
+		return nil, fmt.Errorf("lab: guest %s: %w", cfg.Name, err)
+	}
+	initrd, err := initramfs(modules, cfg.ExtraModules)
+	if err != nil {
+		return nil, fmt.Errorf("lab: guest %s: initramfs: %w", cfg.Name, err)
+	}
+	accel, err := accelArgs()
+	if err != nil {
+		return nil, fmt.Errorf("lab: guest %s: accelerator: %w", cfg.Name, err)
+	}
+	g := &Guest{lab: l, cfg: cfg, console: l.Path(cfg.Name + "-console.log"), ready: make(chan struct{})}
+	socket := l.Path(cfg.Name + "-agent.sock")
+	args := append(accel, g.machineArgs(kernel, initrd, socket)...)
+	for i, nic := range cfg.NICs {
+		args = append(args, nic.args(i)...)
+	}
+	g.Proc, err = l.Start(ProcConfig{
+		Name: cfg.Name, Path: qemuPath, Args: append(args, cfg.ExtraArgs...), Grace: 2 * time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := g.WaitSocketFile(socket, 10*time.Second); err != nil {
+		return nil, errors.Join(err, g.Stop())
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lab: guest %s: agent: %w", cfg.Name, err), g.Stop())
+	}
+	g.agent = newAgentConn(conn, func(h guestwire.Hello) {
+		g.hello = h
+		close(g.ready)
+	})
+	l.Defer(cfg.Name+" agent", g.agent.close)
+	return g, nil
+}
+
+func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
+	memory, cpus := g.cfg.MemoryMiB, g.cfg.CPUs
+	if memory == 0 {
+		memory = defaultMemory
+	}
+	if cpus == 0 {
+		cpus = 1
+	}
+	return []string{
+		"-name", g.cfg.Name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,graphics=off,memory-backend=ram", "-m", fmt.Sprint(memory), "-smp", fmt.Sprint(cpus),
+		"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", memory),
+		"-kernel", kernel, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init net.ifnames=0 ipv6.disable=1",
+		"-serial", "file:" + g.console,
+		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket, "-serial", "chardev:agent",
+	}
+}
+
+// args are QEMU's arguments for the i-th device, eth<i> in the guest.
+func (n NIC) args(i int) []string {
+	queues := max(n.QueuePairs, 1)
+	device := fmt.Sprintf("virtio-net-pci,netdev=net%d,romfile=", i)
+	if len(n.MAC) != 0 {
+		device += ",mac=" + n.MAC.String()
+	}
+	if queues > 1 {
+		device += ",mq=on"
+	}
+	if n.MTU != 0 {
+		device += fmt.Sprintf(",host_mtu=%d", n.MTU)
+	}
+	if n.Device != "" {
+		device += "," + n.Device
+	}
+	if n.Netdev != "" {
+		kind, rest, _ := strings.Cut(n.Netdev, ",")
+		return []string{"-netdev", fmt.Sprintf("%s,id=net%d,%s", kind, i, rest), "-device", device}
+	}
+	chardev := fmt.Sprintf("socket,id=char%d,path=%s", i, n.VhostSocket)
+	if !n.Client {
+		chardev += ",server=on,wait=off"
+	}
+	return []string{
+		"-chardev", chardev,
+		"-netdev", fmt.Sprintf("vhost-user,id=net%d,chardev=char%d,queues=%d", i, i, queues),
+		"-device", device,
+	}
+}
+
+// WaitSocketFile waits until a socket exists at path. Unlike WaitSocket it does
+// not connect: QEMU's sockets serve one peer.
+func (p *Proc) WaitSocketFile(path string, timeout time.Duration) error {
+	return p.WaitUntil("socket "+path, timeout, func() bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Mode()&os.ModeSocket != 0
+	})
+}
+
+// WaitReady waits for the agent's hello.
+//
+//	error: with the end of the guest's console
+func (g *Guest) WaitReady(timeout time.Duration) error {
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	select {
+	case <-g.ready:
+		return nil
+	case <-g.Exited():
+		return fmt.Errorf("%w\nconsole:\n%s", g.exitError(), tail(g.Console(), 20))
+	case <-late.C:
+		return fmt.Errorf("lab: guest %s did not boot within %v; the end of QEMU's log:\n%s\nconsole:\n%s",
+			g.cfg.Name, timeout, g.LogTail(5), tail(g.Console(), 20))
+	case <-g.lab.ctx.Done():
+		return fmt.Errorf("lab: closed while guest %s booted", g.cfg.Name)
+	}
+}
+
+// Hello is what the agent said when it was ready; valid after WaitReady.
+func (g *Guest) Hello() guestwire.Hello { return g.hello }
+
+// Console is the guest's console so far.
+func (g *Guest) Console() string {
+	data, _ := os.ReadFile(g.console)
+	return string(data)
+}

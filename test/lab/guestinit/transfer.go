@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"syscall"
+	"time"
+
+	"baton/test/lab/guestwire"
+
+	"golang.org/x/sys/unix"
+)
+
+// retryEvery is the pause between two attempts to connect.
+const retryEvery = 50 * time.Millisecond
+
+func tcpSend(args guestwire.TCPSendArgs) (guestwire.TCPResult, error) {
+	deadline := time.Now().Add(time.Duration(args.TimeoutMs) * time.Millisecond)
+	conn, err := connect(net.JoinHostPort(args.Dst, strconv.Itoa(args.Port)), deadline)
+	if err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	start, hash := time.Now(), sha256.New()
+	stream := io.TeeReader(io.LimitReader(guestwire.NewStream(args.Seed), args.Bytes), hash)
+	n, err := io.Copy(conn, stream)
+	if err != nil {
+		return guestwire.TCPResult{}, fmt.Errorf("after %d bytes: %w", n, err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	// The other side closes once it has everything.
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		return guestwire.TCPResult{}, fmt.Errorf("wait for the receiver's end: %w", err)
+	}
+	return guestwire.TCPResult{
+		Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)),
+		DurationMs: time.Since(start).Milliseconds(), Retransmits: retransmits(conn),
+	}, nil
+}
+
+func connect(address string, deadline time.Time) (*net.TCPConn, error) {
+	for {
+		d := net.Dialer{Deadline: deadline}
+		conn, err := d.Dial("tcp4", address)
+		if err == nil {
+			return conn.(*net.TCPConn), nil
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) || time.Now().After(deadline) {
+			return nil, err
+		}
+		time.Sleep(retryEvery)
+	}
+}
+
+func retransmits(conn *net.TCPConn) uint32 {
+	var total uint32
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+				total = info.Total_retrans
+			}
+		})
+	}
+	return total
+}
+
+func tcpRecv(args guestwire.TCPRecvArgs, listening func()) (guestwire.TCPResult, error) {
+	deadline := time.Now().Add(time.Duration(args.TimeoutMs) * time.Millisecond)
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: args.Port})
+	if err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	defer l.Close()
+	if err := l.SetDeadline(deadline); err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	listening()
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return guestwire.TCPResult{}, err
+	}
+	start, hash := time.Now(), sha256.New()
+	n, err := io.Copy(hash, conn)
+	if err != nil {
+		return guestwire.TCPResult{}, fmt.Errorf("after %d bytes: %w", n, err)
+	}
+	return guestwire.TCPResult{
+		Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)),
+		DurationMs: time.Since(start).Milliseconds(), Retransmits: retransmits(conn),
+	}, nil
+}
+
+func udpSend(args guestwire.UDPSendArgs) (guestwire.UDPSendResult, error) {
+	var r guestwire.UDPSendResult
+	if args.Size < guestwire.NumberSize {
+		return r, fmt.Errorf("size is less than %d bytes", guestwire.NumberSize)
+	}
+	conn, err := net.Dial("udp4", net.JoinHostPort(args.Dst, strconv.Itoa(args.Port)))
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close()
+	payload := make([]byte, args.Size)
+	interval := time.Duration(args.IntervalUs) * time.Microsecond
+	start := time.Now()
+	for n := range args.Count {
+		time.Sleep(time.Until(start.Add(time.Duration(n) * interval)))
+		guestwire.Fill(payload, uint32(n))
+		if _, err := conn.Write(payload); err != nil {
+			r.Errors++
+		} else {
+			r.Sent++
+		}
+	}
+	return r, nil
+}
+
+func udpRecv(args guestwire.UDPRecvArgs, listening func()) (guestwire.UDPRecvResult, error) {
+	var r guestwire.UDPRecvResult
+	control := func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		})
+	}
+	lc := net.ListenConfig{Control: control}
+	conn, err := lc.ListenPacket(context.Background(), "udp4", ":"+strconv.Itoa(args.Port))
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close()
+	listening()
+	count := udpCount{seen: make([]bool, args.Count), highest: -1}
+	payload := make([]byte, 1<<16)
+	for count.res.Received < args.Count {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Duration(args.IdleMs) * time.Millisecond)); err != nil {
+			return r, err
+		}
+		size, _, err := conn.ReadFrom(payload)
+		if isTimeout(err) {
+			break
+		} else if err != nil {
+			return r, err
+		}
+		count.take(payload[:size], time.Now())
+	}
+	count.res.Lost = guestwire.LostOf(count.seen)
+	return count.res, nil
+}
+
+// udpCount compares what arrives with what was to arrive.
+type udpCount struct {
+	seen    []bool
+	highest int
+	last    time.Time
+	res     guestwire.UDPRecvResult
+}
+
+func (c *udpCount) take(payload []byte, now time.Time) {
+	if !c.last.IsZero() {
+		c.res.LongestGap = max(c.res.LongestGap, now.Sub(c.last).Microseconds())
+	}
+	c.last = now
+	n, ours, intact := guestwire.Check(payload)
+	switch {
+	case !ours || !intact || int(n) >= len(c.seen):
+		c.res.Corrupt++
+	case c.seen[n]:
+		c.res.Duplicates++
+	default:
+		c.seen[n] = true
+		c.res.Received++
+		if int(n) < c.highest {
+			c.res.Reordered++
+		}
+		c.highest = max(c.highest, int(n))
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
