@@ -28,9 +28,8 @@ func (g *Guest) build() error {
 		p.ring = off
 		d, a, u := ringBytes(g.cfg.RingSize)
 		off += d + a + u
-		// A table of one descriptor is allowed and useful to tests: with the feature
-		// negotiated every chain is indirect.
-		if g.features&proto.FeatureIndirectDesc != 0 {
+		// As real drivers do, a single descriptor goes without a table.
+		if g.features&proto.FeatureIndirectDesc != 0 && p.chain > 1 {
 			p.slots = g.cfg.RingSize
 			p.indirect = off
 			off += align(p.slots*p.chain*descSize, 64)
