@@ -1,14 +1,12 @@
 package stats
 
 // WorkerCounters counts what one poll loop does. Cycles are of the time stamp
-// counter (nanoseconds where there is none that Go code can read).
+// counter (nanoseconds where there is none that Go code can read). Hits and
+// misses of the flow caches are counted by the caches.
 type WorkerCounters struct {
 	Iterations     Counter // rounds of the loop
 	BusyIterations Counter // those that moved at least one packet
 	Packets        Counter // received from ports; those handed over by other workers do not count again
-	MicroHits      Counter // packets found in the microflow cache
-	MegaHits       Counter // packets found in the megaflow cache
-	Walks          Counter // packets that walked the pipeline
 	Sleeps         Counter // times that the worker slept
 	WakeUps        Counter // sleeps that a kick, an interrupt or another worker ended; the others timed out
 	Handoffs       Counter // packets given to another worker, who owns their output port

@@ -1,0 +1,208 @@
+package worker
+
+import (
+	"math/bits"
+
+	"baton/dataplane/action"
+	"baton/dataplane/buf"
+	"baton/dataplane/cache"
+	"baton/dataplane/flow"
+	"baton/dataplane/overlay"
+	"baton/dataplane/parse"
+	"baton/dataplane/stats"
+)
+
+// batch is up to a burst of packets on their way out.
+type batch struct {
+	n    int
+	v    buf.Vec
+	in   [buf.Burst]uint16 // slots of the ingress ports
+	hash [buf.Burst]uint32 // of the flows
+}
+
+// add appends a packet; the batch must not be full.
+func (t *batch) add(b *buf.Buf, in uint16, hash uint32) {
+	i := t.n & (buf.Burst - 1)
+	t.v[i], t.in[i], t.hash[i] = b, in, hash
+	t.n++
+}
+
+// work is what a burst is worked on with. It lies outside the heap: no write
+// barriers, and a vector that goes to a NIC is not scanned.
+type work struct {
+	rx    buf.Vec
+	flows cache.Burst
+	out   [buf.Burst]uint16           // slots of the output ports; of meaning where drop is DropNone
+	drop  [buf.Burst]stats.DropReason // why the packet is not to be sent
+	tx    batch
+	split batch
+}
+
+// receive takes one burst from a queue through the switch and returns its size.
+func (w *Worker) receive(r *rxQueue) int {
+	k := w.work
+	n := r.q.Rx(w.cache, &k.rx)
+	if n == 0 {
+		return 0
+	}
+	var bytes uint64
+	for i := range n {
+		bytes += uint64(k.rx[i&(buf.Burst-1)].PktLen)
+	}
+	c := &w.ports[r.slot]
+	c.RxPackets.Add(uint64(n))
+	c.RxBytes.Add(bytes)
+	w.counters.Packets.Add(uint64(n))
+
+	m := w.enter(r, n)
+	m = w.parse(r.slot, m)
+	if m > 0 {
+		k.flows.Num = m
+		w.decide()
+		w.forward(r.slot, m)
+	}
+	return n
+}
+
+// enter says by which logical port the packets come in; those from the underlay
+// leave their tunnel. Survivors move up, in order.
+//
+//	out: rx[:m] and the ingress fields of flows.Keys[:m]
+func (w *Worker) enter(r *rxQueue, n int) (m int) {
+	k := w.work
+	if !r.underlay {
+		if r.number == flow.PortNone {
+			for i := range n {
+				w.dropped(k.rx[i], r.slot, stats.DropUnknownInPort)
+			}
+			return 0
+		}
+		for i := range n {
+			k.flows.Keys[i&(buf.Burst-1)] = flow.Key{InPort: r.number}
+		}
+		return n
+	}
+	e := w.pool.cfg.Endpoint
+	k.tx.n = 0
+	for i := range n {
+		b := k.rx[i&(buf.Burst-1)]
+		verdict, reason := overlay.Drop, stats.DropNotForUs
+		if e != nil {
+			verdict, reason = e.Receive(b, &w.peers, &k.flows.Keys[m&(buf.Burst-1)])
+		}
+		switch verdict {
+		case overlay.Deliver:
+			k.rx[m&(buf.Burst-1)] = b
+			m++
+		case overlay.Reply:
+			k.tx.add(b, r.slot, 0)
+		default:
+			w.dropped(b, r.slot, reason)
+		}
+	}
+	if k.tx.n > 0 {
+		w.send(r.slot, &k.tx)
+	}
+	return m
+}
+
+// parse fills the keys from the frames. Survivors move up, in order.
+func (w *Worker) parse(in uint16, n int) (m int) {
+	k := w.work
+	for i := range n {
+		b := k.rx[i&(buf.Burst-1)]
+		key := &k.flows.Keys[i&(buf.Burst-1)]
+		reason := stats.DropTooBig // a frame in segments is larger than any output takes
+		if b.NbSegs == 1 {
+			reason = parse.Frame(b.Data(), key)
+		}
+		if reason != stats.DropNone {
+			w.dropped(b, in, reason)
+			continue
+		}
+		if m != i {
+			k.rx[m&(buf.Burst-1)] = b
+			k.flows.Keys[m&(buf.Burst-1)] = *key
+		}
+		m++
+	}
+	return m
+}
+
+// decide looks the packets up and does what their flows say, all but sending.
+func (w *Worker) decide() {
+	k := w.work
+	w.flows.Hash(&k.flows)
+	for miss := w.flows.LookupBurst(&k.flows, w.snap.Generation()); miss != 0; miss &= miss - 1 {
+		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
+	}
+	for i := range k.flows.Num {
+		w.act(i, k.flows.Entries[i&(buf.Burst-1)])
+	}
+}
+
+// act does with packet i what entry e says.
+//
+//	out: drop[i], and out[i] if that is DropNone
+func (w *Worker) act(i int, e *cache.Entry) {
+	k := w.work
+	i &= buf.Burst - 1
+	b := k.rx[i]
+	e.Hit(1, uint64(b.PktLen))
+	l := &e.Actions
+	punted := true
+	if l.Punt != 0 {
+		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
+	}
+	reason := action.Execute(b, l)
+	switch {
+	case reason != stats.DropNone:
+		if reason == stats.DropInjected && !punted {
+			reason = stats.DropPuntFull
+		}
+	case l.Verdict == action.VerdictTunnel:
+		k.out[i] = w.lay.uplink
+		reason = stats.DropNoTunnel
+		if ep := w.pool.cfg.Endpoint; ep != nil {
+			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
+		}
+	default:
+		out := w.resolve(l.Out)
+		k.out[i] = out
+		if out < MaxPorts && int(b.PktLen) > w.outs[out].maxFrame {
+			reason = stats.DropTooBig
+		}
+	}
+	k.drop[i] = reason
+}
+
+// forward sends rx[:n], one burst for each output port; the packets of a port
+// keep their order.
+func (w *Worker) forward(in uint16, n int) {
+	k := w.work
+	left := uint64(1)<<n - 1
+	for i := range n {
+		if left>>i&1 == 0 {
+			continue
+		}
+		if reason := k.drop[i&(buf.Burst-1)]; reason != stats.DropNone {
+			w.dropped(k.rx[i&(buf.Burst-1)], in, reason)
+			continue
+		}
+		out := k.out[i&(buf.Burst-1)]
+		k.tx.n = 0
+		for j := i; j < n; j++ {
+			if left>>j&1 != 0 && k.out[j&(buf.Burst-1)] == out && k.drop[j&(buf.Burst-1)] == stats.DropNone {
+				left &^= 1 << j
+				k.tx.add(k.rx[j&(buf.Burst-1)], in, uint32(k.flows.Hashes[j&(buf.Burst-1)]))
+			}
+		}
+		w.send(out, &k.tx)
+	}
+}
+
+// dropped frees a packet that came in by slot in and counts why.
+func (w *Worker) dropped(b *buf.Buf, in uint16, reason stats.DropReason) {
+	w.ports[in].Drops[reason].Add(1)
+	w.cache.Free(b)
+}

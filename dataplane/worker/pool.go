@@ -1,0 +1,302 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"baton/dataplane/port"
+	"baton/dataplane/stats"
+)
+
+// Pool is the workers of a host and the ports that they poll.
+//
+//	conc: all methods are safe for concurrent use, but not from a worker
+type Pool struct {
+	cfg     Config
+	seed    uint64
+	workers []*Worker
+	layout  atomic.Pointer[layout]
+	punts   chan Punt
+
+	mu      sync.Mutex // guards what follows, and changes of layout
+	begun   bool
+	closed  bool
+	retired Totals // of ports that are gone
+}
+
+var _ port.Quiescer = (*Pool)(nil)
+
+// New makes the workers; they begin with Start.
+//
+//	error: the configuration is wrong, a CPU cannot be used, no memory or descriptors; nothing is kept
+func New(cfg Config) (*Pool, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	for _, cpu := range cfg.CPUs {
+		if err := tryCPU(cpu); err != nil {
+			return nil, err
+		}
+	}
+	cyclesPerSecond()
+	p := &Pool{cfg: cfg, seed: rand.Uint64(), punts: make(chan Punt, cfg.Punts)}
+	p.layout.Store(&layout{uplink: slotDown, names: map[string]uint16{}})
+	for i := range cfg.Workers {
+		w, err := newWorker(p, i)
+		if err != nil {
+			for _, made := range p.workers {
+				made.free()
+			}
+			return nil, fmt.Errorf("worker %d: %w", i, err)
+		}
+		p.workers = append(p.workers, w)
+	}
+	for _, a := range p.workers {
+		for _, b := range p.workers {
+			if a != b {
+				r := newRing(cfg.Handoffs)
+				a.to[b.id], b.from[a.id] = r, r
+			}
+		}
+	}
+	return p, nil
+}
+
+// tryCPU pins a thread to the CPU, to see whether that works, and lets the thread end.
+func tryCPU(cpu int) error {
+	got := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		var set unix.CPUSet
+		set.Set(cpu)
+		got <- unix.SchedSetaffinity(0, &set)
+	}()
+	if err := <-got; err != nil {
+		return fmt.Errorf("workers: cpu %d: %w: name a CPU of this machine that the process may use", cpu, err)
+	}
+	return nil
+}
+
+// Start lets the workers run.
+func (p *Pool) Start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun || p.closed {
+		return
+	}
+	p.begun = true
+	for _, w := range p.workers {
+		// Seen as running from here on: who waits for all workers waits for this one too.
+		w.state.Store(stateRunning)
+		go w.run()
+	}
+}
+
+// PortOptions say how a port is used.
+type PortOptions struct {
+	// Underlay is for the port to the wire: its frames are outer frames, and
+	// tunnels leave by it. A port of KindNIC always is one.
+	Underlay bool
+}
+
+// AddPort lets the workers poll pt: each of its queues goes to the worker that
+// has fewest of this port, and of those to the one with fewest of all. It
+// returns when they do. pt stays the caller's: RemovePort comes before its Close.
+//
+//	error: the name is in use, too many ports or queues, the pool is closed; nothing was changed
+func (p *Pool) AddPort(pt port.Port, o PortOptions) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name, num := pt.Name(), pt.NumQueues()
+	next := p.layout.Load().clone()
+	if p.closed {
+		return fmt.Errorf("port %s: the workers have ended", name)
+	}
+	if _, ok := next.names[name]; ok {
+		return fmt.Errorf("port %s: there is a port of this name: remove it first", name)
+	}
+	if num < 1 || num > MaxQueues {
+		return fmt.Errorf("port %s: %d queues: want 1 to %d", name, num, MaxQueues)
+	}
+	at := next.free()
+	if at == MaxPorts {
+		return fmt.Errorf("port %s: there are %d ports already, the most that a host can have", name, MaxPorts)
+	}
+	s := slot{port: pt, name: name, underlay: o.Underlay || pt.Kind() == port.KindNIC, owner: next.assign(num, len(p.workers))}
+	for i := range num {
+		s.queues = append(s.queues, pt.Queue(i))
+	}
+	next.slots[at] = s
+	next.names[name] = uint16(at)
+	p.publish(next)
+	return nil
+}
+
+// RemovePort takes the port from the workers. When it returns, no worker holds
+// anything of it, and packets that were on their way to it are sent or counted.
+//
+//	error: there is no such port
+func (p *Pool) RemovePort(name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.layout.Load()
+	at, ok := now.names[name]
+	if !ok {
+		return fmt.Errorf("port %s: there is no port of this name", name)
+	}
+	next := now.clone()
+	next.slots[at] = slot{}
+	delete(next.names, name)
+	p.publish(next)
+	p.flush() // parcels that name the slot, as source or destination
+	p.retire(&now.slots[at], int(at))
+	return nil
+}
+
+// retire adds up the counters of a slot that nobody counts in any more, and clears them.
+func (p *Pool) retire(s *slot, at int) {
+	t := p.portTotals(s, at)
+	p.retired.add(&t)
+	for _, w := range p.workers {
+		c := &w.ports[at]
+		for _, n := range []*stats.Counter{&c.RxPackets, &c.RxBytes, &c.TxPackets, &c.TxBytes} {
+			n.Restore(0)
+		}
+		for i := range c.Drops {
+			c.Drops[i].Restore(0)
+		}
+	}
+}
+
+// publish makes next the layout and waits until all workers have taken it up.
+func (p *Pool) publish(next *layout) {
+	next.settle()
+	p.layout.Store(next)
+	for _, w := range p.workers {
+		w.waker.wake()
+	}
+	for _, w := range p.workers {
+		for i := 0; w.state.Load() != stateOff && w.taken.Load() < next.epoch; i++ {
+			backOff(i)
+		}
+	}
+}
+
+// backOff waits between looks at a worker: first by giving way, then for longer.
+func backOff(i int) {
+	if i < 64 {
+		runtime.Gosched()
+		return
+	}
+	time.Sleep(min(time.Duration(i-63)*5*time.Microsecond, 200*time.Microsecond))
+}
+
+// Quiesce implements port.Quiescer.
+func (p *Pool) Quiesce() {
+	_ = p.passed(context.Background(), 1, false) // the background never ends
+}
+
+// flush returns when all parcels that were handed over before it was called are
+// sent or counted: each worker has done a whole iteration, or sleeps and has none.
+func (p *Pool) flush() { _ = p.passed(context.Background(), 2, true) }
+
+// passed waits until every worker has begun num more iterations, or holds
+// nothing; with parcels, the ones that wait for a worker count as held by it.
+func (p *Pool) passed(ctx context.Context, num uint64, parcels bool) error {
+	var from [MaxWorkers]uint64
+	for i, w := range p.workers {
+		from[i] = w.epoch.Load()
+	}
+	for n, w := range p.workers {
+		for i := 0; w.epoch.Load() < from[n]+num && !w.idle(parcels); i++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			backOff(i)
+		}
+	}
+	return nil
+}
+
+// idle reports whether the worker holds nothing.
+func (w *Worker) idle(parcels bool) bool {
+	switch w.state.Load() {
+	case stateRunning:
+		return false
+	case stateOff:
+		return true
+	case stateSettle:
+		return !parcels
+	}
+	if parcels {
+		for _, r := range w.from {
+			if r != nil && !r.empty() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Barrier returns when no packet will leave any more by rules older than
+// generation gen: every worker has taken up that generation, and what was
+// decided before is sent. A sleeping worker has passed: it takes up the newest
+// generation when it wakes.
+//
+//	error: ctx's, when it ended first; it is not known then which rules are in use
+func (p *Pool) Barrier(ctx context.Context, gen uint64) error {
+	for n, w := range p.workers {
+		for i := 0; w.gen.Load() < gen; i++ {
+			if w.state.Load() != stateRunning && p.cfg.Pipeline.Snapshot().Generation() >= gen {
+				break
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("barrier: worker %d does not run generation %d yet: %w", n, gen, err)
+			}
+			backOff(i)
+		}
+	}
+	if err := p.passed(ctx, 2, true); err != nil {
+		return fmt.Errorf("barrier: packets are still on their way between workers: %w", err)
+	}
+	return nil
+}
+
+// Punts is where the control plane reads the frames that rules punt.
+func (p *Pool) Punts() <-chan Punt { return p.punts }
+
+// Close stops the workers, takes all ports from them and frees what the pool
+// holds. Counters can still be read.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	next := p.layout.Load().clone()
+	next.stop = true
+	p.publish(next)
+	for _, w := range p.workers {
+		if p.begun {
+			<-w.done
+		}
+	}
+	for _, w := range p.workers {
+		w.work.tx.n = 0
+		w.drain() // no output is left: all are counted as port_down
+		w.refuse()
+	}
+	for _, w := range p.workers {
+		w.free()
+	}
+	return nil
+}
