@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -221,13 +219,4 @@ func (n *Netns) Veth(ifname string, peer *Netns, peerName string, opts VethOptio
 		}
 	}
 	return nil
-}
-
-// namespacesOf lists the namespaces in /run/netns that carry the lab's mark.
-func (l *Lab) namespacesOf() []string {
-	paths, _ := filepath.Glob(filepath.Join(netnsDir, netnsPrefix+l.id+"-*"))
-	for i, p := range paths {
-		paths[i] = strings.TrimPrefix(p, netnsDir+"/")
-	}
-	return paths
 }

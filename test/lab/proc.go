@@ -78,7 +78,8 @@ func (l *Lab) Start(cfg ProcConfig) (*Proc, error) {
 	return p, nil
 }
 
-// Run starts a process that ends by itself, waits for it and returns what it printed.
+// Run starts a process that ends by itself, waits for it and returns its
+// standard output.
 //
 //	error: exit code other than 0 or too late, with the end of its output
 func (l *Lab) Run(timeout time.Duration, n *Netns, path string, args ...string) (string, error) {
@@ -86,9 +87,9 @@ func (l *Lab) Run(timeout time.Duration, n *Netns, path string, args ...string) 
 	if err != nil {
 		return "", fmt.Errorf("lab: %s: %w (scripts/install-packages lab installs the lab's programs)", path, err)
 	}
-	var out bytes.Buffer
+	var out, warnings bytes.Buffer
 	cmd := exec.Command(full, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, &out, &out
+	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, &out, &warnings
 	cmd.WaitDelay = time.Second
 	if err := l.spawn.start(cmd, n); err != nil {
 		return "", fmt.Errorf("lab: start %s: %w", path, err)
@@ -99,7 +100,7 @@ func (l *Lab) Run(timeout time.Duration, n *Netns, path string, args ...string) 
 		err = fmt.Errorf("still running after %v: killed", timeout)
 	}
 	if err != nil {
-		return out.String(), fmt.Errorf("lab: %s %s: %w: %s", path, strings.Join(args, " "), err, tail(out.String(), 5))
+		return out.String(), fmt.Errorf("lab: %s %s: %w: %s", path, strings.Join(args, " "), err, tail(warnings.String()+out.String(), 5))
 	}
 	return out.String(), nil
 }
