@@ -41,7 +41,7 @@ type Backend interface {
 	SetProtocolFeatures(features uint64) error
 	SetOwner() error
 	// Reset brings the device back to the state before SET_FEATURES: RESET_OWNER,
-	// RESET_DEVICE, SET_STATUS 0.
+	// RESET_DEVICE.
 	Reset() error
 
 	// SetMemTable replaces all regions.
@@ -68,6 +68,7 @@ type Backend interface {
 	SendRARP(mac [6]byte) error
 	SetBackendReqFD(fd int) error
 	Status() uint8
+	// SetStatus keeps the driver's status; 0 is a Reset.
 	SetStatus(status uint8) error
 
 	// SetLogBase maps the dirty log; fd is the file, size and offset in bytes.

@@ -124,8 +124,10 @@ func (r *recorder) SetVringErr(ring int, fd int) error {
 func (r *recorder) SetVringEnable(ring int, on bool) error {
 	return r.call("SetVringEnable", nil, ring, on)
 }
-func (r *recorder) SetMTU(mtu uint16) error      { return r.call("SetMTU", nil, mtu) }
-func (r *recorder) SendRARP(mac [6]byte) error   { return r.call("SendRARP", nil, fmt.Sprintf("%x", mac)) }
+func (r *recorder) SetMTU(mtu uint16) error { return r.call("SetMTU", nil, mtu) }
+func (r *recorder) SendRARP(mac [6]byte) error {
+	return r.call("SendRARP", nil, fmt.Sprintf("%x", mac))
+}
 func (r *recorder) SetBackendReqFD(fd int) error { return r.call("SetBackendReqFD", []int{fd}) }
 func (r *recorder) SetStatus(s uint8) error {
 	r.status = s

@@ -231,7 +231,7 @@ func setBackendReqFD(s *Session, m *Message) ([]byte, error) {
 	return nil, s.backend.SetBackendReqFD(m.TakeFD(0))
 }
 
-// setStatus resets the device on status 0, as virtio 1.2 section 2.1.2 has it.
+// setStatus leaves it to the device that status 0 is a reset (virtio 1.2, 2.1.2).
 func setStatus(s *Session, m *Message) ([]byte, error) {
 	v, err := DecodeU64(m.Payload)
 	if err != nil {
@@ -239,11 +239,6 @@ func setStatus(s *Session, m *Message) ([]byte, error) {
 	}
 	if v > 0xff {
 		return nil, fmt.Errorf("%w: status %#x", ErrPayload, v)
-	}
-	if v == 0 {
-		if err := s.backend.Reset(); err != nil {
-			return nil, err
-		}
 	}
 	return nil, s.backend.SetStatus(uint8(v))
 }

@@ -111,6 +111,20 @@ func (p *peer) raw(b []byte, nfds int) {
 	}
 }
 
+// wasRead waits until the session has read every byte that was sent.
+func (p *peer) wasRead() {
+	p.t.Helper()
+	fd, err := p.conn.DupFD()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	eventually(p.t, "all is read", func() bool {
+		n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err == nil && n == 0
+	})
+}
+
 // read waits for a reply.
 func (p *peer) read() *proto.Message {
 	p.t.Helper()

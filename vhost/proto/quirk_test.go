@@ -215,7 +215,7 @@ func TestQuirks(t *testing.T) {
 		p.wantCalls(s.want)
 	}
 	p.wantAck(proto.SetStatus, u64(0), 0, 0) // 43
-	p.wantCalls("Reset", "SetStatus 0")
+	p.wantCalls("SetStatus 0")
 	// 35: a ring that was never made has a base too; the number that comes along is
 	// nothing. NEED_REPLY does not double the answer.
 	p.send(proto.GetVringBase, proto.FlagVersion|proto.FlagNeedReply, vring(3, 0xdeadbeef), 0)
