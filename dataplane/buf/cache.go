@@ -27,6 +27,10 @@ const (
 	refill    = 256
 )
 
+// notDirect are the flags of a buffer whose data room is not its own:
+// RTE_MBUF_F_INDIRECT and RTE_MBUF_F_EXTERNAL (rte_mbuf_core.h).
+const notDirect = 1<<62 | 1<<61
+
 // Cache is one worker's stock of free buffers.
 //
 //	conc: one goroutine    alloc: 0 after NewCache
@@ -74,7 +78,7 @@ func (c *Cache) Free(b *Buf) {
 	if b == nil {
 		return
 	}
-	if uintptr(b.Pool) != c.pool || b.RefCnt != 1 || b.NbSegs != 1 || b.Next != nil || b.shinfo != nil {
+	if uintptr(b.Pool) != c.pool || b.RefCnt != 1 || b.NbSegs != 1 || b.Next != nil || b.shinfo != nil || b.OlFlags&notDirect != 0 {
 		c.src.Release(b)
 		return
 	}

@@ -200,8 +200,12 @@ func (p *Port) Info() port.Info {
 	if mtu, err := p.dev.MTU(); err == nil {
 		info.MTU = mtu
 	}
-	if iface := p.iface(); iface != nil && p.cfg.MTU == 0 {
-		info.MTU = iface.MTU // the driver of the virtual device does not know it
+	if iface := p.iface(); iface != nil {
+		// The drivers of virtual devices do not follow their interface.
+		info.Up = info.Up && iface.Flags&net.FlagRunning != 0
+		if p.cfg.MTU == 0 {
+			info.MTU = iface.MTU
+		}
 	}
 	return info
 }

@@ -46,6 +46,7 @@ type Queue struct {
 	pool   interface{ FlushLcore(int) }
 	index  int
 	lcore  int
+	desc   int // receive descriptors
 	wake   wake
 	fd     int // to be watched if wake is not wakePoll; the driver's
 	waker  port.Waker
@@ -70,7 +71,7 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 		eal.FreeLcore(lcore)
 		return nil, err
 	}
-	q := &Queue{burst: burst, dev: p.dev, pool: p.cfg.Pool, index: i, lcore: lcore}
+	q := &Queue{burst: burst, dev: p.dev, pool: p.cfg.Pool, index: i, lcore: lcore, desc: p.cfg.RxDesc}
 	if intr {
 		if fd, err := p.dev.RxIntrFD(i); err == nil {
 			q.wake, q.fd = wakeIntr, fd
@@ -188,6 +189,14 @@ func (q *Queue) drop() {
 	q.Flush() // a last chance
 	q.dropped.Add(uint64(q.burst.Staged()))
 	q.burst.Drop()
+	// net_ring keeps for ever what its ring still holds: take out what a queue can
+	// hold, no more, as packets may go on coming.
+	for range (q.desc + buf.Burst - 1) / buf.Burst {
+		if q.burst.Recv() == 0 {
+			break
+		}
+		q.burst.Drop()
+	}
 }
 
 // close frees the queue after the device has stopped and before it is closed.
