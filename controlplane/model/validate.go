@@ -104,7 +104,9 @@ func (v *validator) ports() {
 		}
 		on := " on switch " + p.Switch
 		claim(v, seg.ips, p.IP.Addr, p.Ref(), "ip", p.IP.Addr.String()+" is already the IP of %s"+on+"; take another")
-		claim(v, seg.macs, p.HW(), p.Ref(), "mac", p.HW().String()+" is already the MAC of %s"+on+"; take another")
+		if p.MAC != (flow.MAC{}) || seg.ips[p.IP.Addr] == p.Ref() { // a derived MAC clashes along with its IP: said already
+			claim(v, seg.macs, p.HW(), p.Ref(), "mac", p.HW().String()+" is already the MAC of %s"+on+"; take another")
+		}
 		claim(v, seg.ids, p.SwitchID(), p.Ref(), "id", fmt.Sprint(p.SwitchID())+" is already the port id of %s"+on+"; take another, or leave it out to have one allocated")
 		if p.IsLink() {
 			seg.links = append(seg.links, p)

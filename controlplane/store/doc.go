@@ -6,17 +6,6 @@
 //	PREFIX/learned/host/NAME      what a host's agent reported that outlives its session (JSON)
 //	PREFIX/live/host/NAME         a host's session (JSON), under the lease of the controller that holds it
 //
-//	func Open(ctx context.Context, cfg Config) (*Store, error)
-//	func (s *Store) Apply(ctx context.Context, docs []model.Document, opts ApplyOptions) (Result, error)
-//	func (s *Store) Delete(ctx context.Context, refs []model.Ref) (revision int64, err error)
-//	func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error)
-//	func (s *Store) Watch(ctx context.Context, from *Snapshot) <-chan Event
-//	func (s *Store) SetHostStatus(ctx context.Context, host string, st model.HostState) error
-//	func (s *Store) ClearHostStatus(ctx context.Context, host string) error
-//	func (s *Store) Health() Health
-//	func (s *Store) Client() *clientv3.Client
-//	func (s *Store) Close() error
-//
 // Apply and Delete read the network, check the network that would result
 // (model.Validate) and write with the guard that generation has not moved; on a
 // conflict they start again, a bounded number of times. So changes are all or
@@ -25,6 +14,12 @@
 //
 // Values in etcd are not trusted: what cannot be read as an object of the right
 // kind and name is skipped and named.
+//
+// Three goroutines run: runProbe asks etcd for a sign of life, runLease keeps the
+// hosts' status alive once there is one, and each Watch has its own. Lock order:
+// sessions.mu, then Store.mu.
+//
+// Called by vmc (Snapshot, Watch), ofe (SetHostStatus) and api (the rest).
 //
 // All methods may be called from any goroutine.
 package store

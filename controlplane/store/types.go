@@ -72,9 +72,13 @@ type Result struct {
 
 // Snapshot is a whole network at one revision.
 type Snapshot struct {
-	State    *model.State // the caller's own; the objects in it are shared
+	State    *model.State // the caller's own; the objects in it are shared: read only
 	Revision int64
 	Skipped  []error // one for each key whose value is no object; these are not in State
+
+	view       *view
+	generation int64  // revision at which the objects last changed
+	cluster    uint64 // that it was read from
 }
 
 // Event is what changed in one revision of etcd, or while the watch was blind.
