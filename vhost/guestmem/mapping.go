@@ -1,0 +1,137 @@
+package guestmem
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors of Map and NewTable, for errors.Is.
+var (
+	ErrRange   = errors.New("address range is empty or wraps")
+	ErrFile    = errors.New("file does not hold the region")
+	ErrBacking = errors.New("file is not in memory")
+	ErrOverlap = errors.New("regions overlap")
+	ErrTooMany = errors.New("too many regions")
+)
+
+// MaxRegions is how many regions one guest may have: QEMU needs 2 and one more
+// for each memory module; more than this only lengthens look-ups.
+const MaxRegions = 64
+
+// Region says where a part of guest memory lies, in the peer's numbers (bytes).
+type Region struct {
+	GuestAddr  uint64 // guest physical address
+	Size       uint64
+	UserAddr   uint64 // address in the front end
+	MmapOffset uint64 // start in the file
+}
+
+// check refuses ranges that are empty or wrap in any of the address spaces.
+func (r Region) check() error {
+	const limit = 1 << 62 // far above any address; sums of two stay clear of wrapping
+	if r.Size == 0 || r.Size > limit || r.MmapOffset > limit {
+		return ErrRange
+	}
+	if r.GuestAddr+r.Size < r.GuestAddr || r.UserAddr+r.Size < r.UserAddr {
+		return ErrRange
+	}
+	return nil
+}
+
+// Mapping is one region, mapped.
+//
+//	owner: the control side, which closes it after Quiesce    conc: immutable until Close
+type Mapping struct {
+	Region
+	FD       int    // the file, kept open: a successor process maps it again
+	PageSize uint64 // bytes, of the file system
+	mem      []byte // the whole mapping, page aligned
+	host     unsafe.Pointer
+}
+
+// hugeMax is the largest page size of any platform; st_blksize beyond is nonsense.
+const hugeMax = 16 << 30
+
+// Map maps region r of file fd, shared and writable. It owns fd from the call on,
+// also on error.
+//
+//	error: ErrRange; ErrFile when the file is shorter than the region or cannot be
+//	mapped; ErrBacking when it lies on a disk or behind another process
+func Map(r Region, fd int) (*Mapping, error) {
+	m, err := mapRegion(r, fd)
+	if err != nil {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+func mapRegion(r Region, fd int) (*Mapping, error) {
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("guest address %#x, size %#x, offset %#x: %w", r.GuestAddr, r.Size, r.MmapOffset, err)
+	}
+	page, err := filePageSize(fd)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("fstat: %w (%w)", ErrFile, err)
+	}
+	if st.Size < 0 || uint64(st.Size) < r.MmapOffset+r.Size {
+		return nil, fmt.Errorf("%w: it ends at %#x, the region at %#x", ErrFile, st.Size, r.MmapOffset+r.Size)
+	}
+	// The kernel wants offset and, for huge pages, length in whole pages.
+	start := r.MmapOffset &^ (page - 1)
+	length := (r.MmapOffset - start + r.Size + page - 1) &^ (page - 1)
+	if int64(length) <= 0 {
+		return nil, ErrRange
+	}
+	mem, err := unix.Mmap(fd, int64(start), int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("%w: mmap of %#x bytes at %#x: %w", ErrFile, length, start, err)
+	}
+	// Guests' memory in our core dump would be a leak, and huge. Failing is harmless.
+	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
+	m := &Mapping{Region: r, FD: fd, PageSize: page, mem: mem}
+	// SAFETY: MmapOffset-start+Size <= length, so that host..host+Size is inside mem.
+	m.host = unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), r.MmapOffset-start)
+	return m, nil
+}
+
+// filePageSize is the page size of fd's file system. Only file systems that live in
+// memory pass: reading a page of any other may wait for a disk, or for a process
+// of the peer's (FUSE), and a worker must not wait.
+func filePageSize(fd int) (uint64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return 0, fmt.Errorf("fstatfs: %w (%w)", ErrFile, err)
+	}
+	switch int64(fs.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return uint64(unix.Getpagesize()), nil
+	case unix.HUGETLBFS_MAGIC:
+		page := uint64(fs.Bsize)
+		if bits.OnesCount64(page) != 1 || page > hugeMax {
+			return 0, fmt.Errorf("%w: huge page size %d", ErrFile, page)
+		}
+		return page, nil
+	}
+	return 0, fmt.Errorf("%w (file system type %#x): use memory-backend-memfd, /dev/shm or huge pages", ErrBacking, fs.Type)
+}
+
+// Close unmaps the region and closes its file. No table with this mapping may be in use.
+func (m *Mapping) Close() {
+	if m.mem == nil {
+		return
+	}
+	_ = unix.Munmap(m.mem)
+	_ = unix.Close(m.FD)
+	m.mem, m.host, m.FD = nil, nil, -1
+}

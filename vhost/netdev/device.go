@@ -1,0 +1,222 @@
+package netdev
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"baton/dataplane/port"
+	"baton/dataplane/stats"
+	"baton/vhost/guestmem"
+	"baton/vhost/proto"
+	"baton/vhost/virtq"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// MaxQueuePairs bounds Config.QueuePairs: 8 pairs are asked of a device, and more
+// than 32 nobody could poll.
+const MaxQueuePairs = 32
+
+// Config describes a device.
+type Config struct {
+	Name       string           // the port's name, unique on the host
+	Socket     string           // path of the session's socket, for people
+	QueuePairs int              // 1..MaxQueuePairs
+	MTU        int              // offered to the guest, bytes of L3 packet; 0: not told
+	MAC        net.HardwareAddr // for Info; the front end tells the guest
+	Quiescer   port.Quiescer    // nil: nobody polls the port yet
+	Logger     hclog.Logger     // nil: silent
+	// OnChange is called after Info changed, without locks, from the session's or
+	// the device's own goroutine; several calls may run at once.
+	OnChange func()
+}
+
+// Device is one guest's network card.
+//
+//	conc: the port.Port methods from any goroutine; the proto.Backend methods from
+//	the session's, one at a time; both may run at once
+type Device struct {
+	cfg    Config
+	log    hclog.Logger
+	queues []*queue
+	info   atomic.Pointer[port.Info]
+	poke   chan struct{} // a ring broke
+	done   chan struct{}
+	idle   chan struct{} // closed when runMonitor has ended
+
+	mu        sync.Mutex
+	rings     []*ring
+	maps      []*guestmem.Mapping
+	table     *guestmem.Table
+	features  uint64
+	acked     bool // features were set since the last reset
+	protocol  uint64
+	status    uint8
+	mtu       int // told by the front end; 0: none
+	reqFD     int
+	connected bool
+	closed    bool
+	counts    Counts
+}
+
+// Counts are a device's events since it was made.
+type Counts struct {
+	Refused     stats.Counter // messages refused by the device
+	Disconnects stats.Counter // sessions that ended
+	Broken      [virtq.NumReasons]stats.Counter
+}
+
+var (
+	_ port.Port     = (*Device)(nil)
+	_ proto.Backend = (*Device)(nil)
+)
+
+// New is a device without a session. Close ends it.
+//
+//	error: no name, QueuePairs or MTU out of range
+func New(cfg Config) (*Device, error) {
+	if cfg.Name == "" {
+		return nil, fmt.Errorf("vhost: device without a name")
+	}
+	if cfg.QueuePairs < 1 || cfg.QueuePairs > MaxQueuePairs {
+		return nil, fmt.Errorf("vhost %s: %d queue pairs: want 1 to %d", cfg.Name, cfg.QueuePairs, MaxQueuePairs)
+	}
+	if cfg.MTU != 0 && (cfg.MTU < minMTU || cfg.MTU > maxMTU) {
+		return nil, fmt.Errorf("vhost %s: MTU %d: want %d to %d, or 0 to tell none", cfg.Name, cfg.MTU, minMTU, maxMTU)
+	}
+	if cfg.Quiescer == nil {
+		cfg.Quiescer = port.NoQuiescer{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	d := &Device{
+		cfg: cfg, log: cfg.Logger, table: &guestmem.Table{}, reqFD: -1,
+		poke: make(chan struct{}, 1), done: make(chan struct{}), idle: make(chan struct{}),
+	}
+	for i := range cfg.QueuePairs {
+		d.queues = append(d.queues, &queue{kick: -1})
+		d.rings = append(d.rings, newRing(2*i), newRing(2*i+1))
+	}
+	d.settle()
+	go d.runMonitor()
+	return d, nil
+}
+
+// Name implements port.Port.
+func (d *Device) Name() string { return d.cfg.Name }
+
+// Kind implements port.Port.
+func (d *Device) Kind() port.Kind { return port.KindVhost }
+
+// NumQueues implements port.Port: the configured pairs.
+func (d *Device) NumQueues() int { return len(d.queues) }
+
+// Queue implements port.Port.
+func (d *Device) Queue(i int) port.Queue { return d.queues[i] }
+
+// Info implements port.Port. Up means that at least pair 0 works in both directions.
+func (d *Device) Info() port.Info { return *d.info.Load() }
+
+// ActiveQueues is the number of pairs, from pair 0 on, whose guest RX ring is ready:
+// packets for the guest must go to queues below it. A guest may use fewer pairs than
+// it was given.
+//
+//	conc: any goroutine
+func (d *Device) ActiveQueues() int {
+	for i, q := range d.queues {
+		if s := q.tx.Load(); s == nil || !s.enabled || s.ring.Broken() != virtq.ReasonNone {
+			return i
+		}
+	}
+	return len(d.queues)
+}
+
+// Close implements port.Port. The session has ended before.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	d.drop()
+	d.mu.Unlock()
+	close(d.done)
+	<-d.idle
+	return nil
+}
+
+// runMonitor logs and counts rings that workers broke, and tells of the change. A
+// worker only pokes it.
+func (d *Device) runMonitor() {
+	defer close(d.idle)
+	for {
+		select {
+		case <-d.done:
+			return
+		case <-d.poke:
+			d.mu.Lock()
+			d.noteBroken()
+			d.release()
+		}
+	}
+}
+
+// noteBroken counts and logs rings that broke since the last look. Caller holds mu.
+func (d *Device) noteBroken() {
+	for _, r := range d.rings {
+		if r.live == nil || r.noted || r.live.Broken() == virtq.ReasonNone {
+			continue
+		}
+		why := r.live.Broken()
+		r.noted = true
+		r.lastBroken = why
+		d.counts.Broken[why].Add(1)
+		d.log.Warn("guest broke a ring; the ring stays off until the guest resets the device",
+			"port", d.cfg.Name, "ring", r.index, "reason", why.String(), "meaning", why.Describe())
+	}
+}
+
+// onBroken is called by a worker and must not wait.
+func (d *Device) onBroken() {
+	select {
+	case d.poke <- struct{}{}:
+	default:
+	}
+}
+
+// settle publishes Info and tells whether it changed. Caller holds mu.
+func (d *Device) settle() bool {
+	now := port.Info{MAC: d.cfg.MAC, MTU: d.cfg.MTU, Detail: d.cfg.Socket}
+	if d.mtu != 0 {
+		now.MTU = d.mtu
+	}
+	s := d.queues[0].rx.Load()
+	now.Up = d.ActiveQueues() > 0 && s != nil && s.enabled && s.ring.Broken() == virtq.ReasonNone
+	old := d.info.Swap(&now)
+	return old == nil || old.Up != now.Up || old.MTU != now.MTU
+}
+
+// release ends a control call: it gives mu back and tells of a change.
+func (d *Device) release() {
+	changed := d.settle()
+	d.mu.Unlock()
+	if changed && d.cfg.OnChange != nil {
+		d.cfg.OnChange()
+	}
+}
+
+// enter begins a control call: the session is alive.
+func (d *Device) enter() {
+	d.mu.Lock()
+	d.connected = true
+}
+
+// refuse makes the error of a refused message: it names the port and the message.
+func (d *Device) refuse(what string, err error) error {
+	d.counts.Refused.Add(1)
+	return fmt.Errorf("vhost %s: %s: %w", d.cfg.Name, what, err)
+}

@@ -1,0 +1,140 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"baton/vhost/guestmem"
+	"baton/vhost/proto"
+	"baton/vhost/virtq"
+)
+
+var (
+	errNoRegion  = errors.New("no such region")
+	errNoRegions = errors.New("no regions")
+)
+
+// SetMemTable implements proto.Backend. Running rings go over to the new table
+// without a pause; a ring that the new table does not hold stops until one does.
+func (d *Device) SetMemTable(regions []proto.MemRegion) error {
+	d.enter()
+	defer d.release()
+	maps, err := mapAll(regions)
+	if err != nil {
+		return d.refuse("set mem table", err)
+	}
+	table, err := guestmem.NewTable(maps)
+	if err != nil {
+		closeAll(maps)
+		return d.refuse("set mem table", err)
+	}
+	d.swapTable(table, maps, d.maps)
+	return nil
+}
+
+// mapAll maps all regions or none; it owns their descriptors.
+func mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
+	switch {
+	case len(regions) == 0:
+		return nil, errNoRegions
+	case len(regions) > guestmem.MaxRegions:
+		err = guestmem.ErrTooMany
+	}
+	for i, r := range regions {
+		if err != nil {
+			closeFD(r.FD)
+			continue
+		}
+		var m *guestmem.Mapping
+		if m, err = mapOne(r); err != nil {
+			err = fmt.Errorf("region %d: %w", i, err)
+			continue
+		}
+		maps = append(maps, m)
+	}
+	if err != nil {
+		closeAll(maps)
+		return nil, err
+	}
+	return maps, nil
+}
+
+func mapOne(r proto.MemRegion) (*guestmem.Mapping, error) {
+	return guestmem.Map(guestmem.Region{GuestAddr: r.GuestAddr, Size: r.Size, UserAddr: r.UserAddr, MmapOffset: r.MmapOffset}, r.FD)
+}
+
+func closeAll(maps []*guestmem.Mapping) {
+	for _, m := range maps {
+		m.Close()
+	}
+}
+
+// swapTable makes table the device's, moves all rings to it and closes the mappings
+// of gone once no worker can touch them.
+func (d *Device) swapTable(table *guestmem.Table, maps, gone []*guestmem.Mapping) {
+	var lost []*ring
+	for _, r := range d.rings {
+		if r.live == nil {
+			continue
+		}
+		// A broken ring no longer touches memory, whatever it is.
+		if err := r.live.SetView(table, d.ringConfig(r)); err != nil && r.live.Broken() == virtq.ReasonNone {
+			lost = append(lost, r)
+			d.log.Warn("ring is outside the new memory table and stops", "port", d.cfg.Name, "ring", r.index, "error", err)
+		}
+	}
+	d.table, d.maps = table, maps
+	d.stop(lost...)
+	d.cfg.Quiescer.Quiesce()
+	closeAll(gone)
+	d.startAll()
+}
+
+// MaxMemSlots implements proto.Backend.
+func (d *Device) MaxMemSlots() int { return guestmem.MaxRegions }
+
+// AddMemRegion implements proto.Backend.
+func (d *Device) AddMemRegion(r proto.MemRegion) error {
+	d.enter()
+	defer d.release()
+	for _, m := range d.maps {
+		if m.GuestAddr == r.GuestAddr && m.UserAddr == r.UserAddr && m.Size == r.Size && m.MmapOffset == r.MmapOffset {
+			closeFD(r.FD)
+			return nil
+		}
+	}
+	m, err := mapOne(r)
+	if err != nil {
+		return d.refuse("add mem region", err)
+	}
+	maps := append(slices.Clone(d.maps), m)
+	table, err := guestmem.NewTable(maps)
+	if err != nil {
+		m.Close()
+		return d.refuse("add mem region", err)
+	}
+	d.swapTable(table, maps, nil)
+	return nil
+}
+
+// RemMemRegion implements proto.Backend.
+func (d *Device) RemMemRegion(r proto.MemRegion) error {
+	d.enter()
+	defer d.release()
+	closeFD(r.FD)
+	at := slices.IndexFunc(d.maps, func(m *guestmem.Mapping) bool {
+		return m.GuestAddr == r.GuestAddr && m.UserAddr == r.UserAddr && m.Size == r.Size
+	})
+	if at < 0 {
+		return d.refuse("remove mem region", fmt.Errorf("guest address %#x, size %#x: %w", r.GuestAddr, r.Size, errNoRegion))
+	}
+	gone := d.maps[at]
+	maps := slices.Delete(slices.Clone(d.maps), at, at+1)
+	table, err := guestmem.NewTable(maps)
+	if err != nil {
+		return d.refuse("remove mem region", err)
+	}
+	d.swapTable(table, maps, []*guestmem.Mapping{gone})
+	return nil
+}

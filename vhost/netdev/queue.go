@@ -1,0 +1,119 @@
+package netdev
+
+import (
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"baton/dataplane/buf"
+	"baton/dataplane/port"
+	"baton/vhost/virtq"
+)
+
+// slot is what a worker sees of a ring. It never changes; the control side replaces it.
+type slot struct {
+	ring    virtq.Ring
+	enabled bool // frames pass; a started ring that is not enabled is drained
+	poll    bool // no kick descriptor: the guest cannot wake us
+}
+
+// queue is one pair of rings: rx is guest TX ring 2i+1, tx is guest RX ring 2i.
+//
+//	conc: as port.Queue; wakeMu is shared with the control side
+type queue struct {
+	rx, tx atomic.Pointer[slot]
+
+	wakeMu sync.Mutex
+	waker  port.Waker
+	kick   int // of the guest's TX ring, -1 none
+	deaf   atomic.Bool
+}
+
+var _ port.Queue = (*queue)(nil)
+
+// leave ends a burst: it restores the goroutine's fault mode and turns a fault in
+// guest memory into a broken ring. Deferred once a burst.
+func leave(old bool, s *slot, c *buf.Cache, v *buf.Vec) {
+	debug.SetPanicOnFault(old)
+	if p := recover(); p != nil && !s.ring.Fault(p, c, v) {
+		panic(p)
+	}
+}
+
+// Rx implements port.Queue.
+func (q *queue) Rx(c *buf.Cache, v *buf.Vec) int {
+	s := q.rx.Load()
+	if s == nil {
+		return 0
+	}
+	defer leave(debug.SetPanicOnFault(true), s, c, v)
+	if !s.enabled {
+		s.ring.Discard()
+		return 0
+	}
+	return s.ring.Dequeue(c, v)
+}
+
+// Tx implements port.Queue.
+func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
+	s := q.tx.Load()
+	if s == nil || !s.enabled || n == 0 {
+		return 0
+	}
+	defer leave(debug.SetPanicOnFault(true), s, c, v)
+	return s.ring.Enqueue(c, v, n)
+}
+
+// Attach implements port.Queue.
+func (q *queue) Attach(w port.Waker) {
+	q.wakeMu.Lock()
+	defer q.wakeMu.Unlock()
+	if q.waker != nil && q.kick >= 0 {
+		q.waker.Remove(q.kick)
+	}
+	q.waker = w
+	q.listen()
+}
+
+// listen registers the kick descriptor. Caller holds wakeMu.
+func (q *queue) listen() {
+	q.deaf.Store(q.waker != nil && q.kick >= 0 && q.waker.Add(q.kick) != nil)
+}
+
+// setKick replaces the descriptor that wakes the worker. Afterwards the old one may be closed.
+func (q *queue) setKick(fd int) {
+	q.wakeMu.Lock()
+	defer q.wakeMu.Unlock()
+	if q.waker != nil && q.kick >= 0 {
+		q.waker.Remove(q.kick)
+	}
+	q.kick = fd
+	q.listen()
+}
+
+// Arm implements port.Queue. Where no ring is, there is nothing to wait for: a ring
+// that starts kicks its own descriptor.
+func (q *queue) Arm() (a port.Armed) {
+	s := q.rx.Load()
+	if s == nil {
+		return port.ArmSet
+	}
+	defer leave(debug.SetPanicOnFault(true), s, nil, nil)
+	switch {
+	case s.ring.Arm():
+		return port.ArmReady
+	case s.poll || q.deaf.Load():
+		return port.ArmPoll
+	}
+	return port.ArmSet
+}
+
+// Disarm implements port.Queue.
+func (q *queue) Disarm() {
+	s := q.rx.Load()
+	if s == nil {
+		return
+	}
+	defer leave(debug.SetPanicOnFault(true), s, nil, nil)
+	s.ring.Disarm()
+}

@@ -1,0 +1,189 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"baton/vhost/proto"
+	"baton/vhost/virtq"
+
+	"golang.org/x/sys/unix"
+)
+
+// ring is the control side's view of one virtqueue. Guarded by Device.mu.
+type ring struct {
+	index             int
+	num               uint32
+	desc, avail, used uint64
+	haveAddr          bool
+	base              uint16
+	started           bool // SET_VRING_KICK was seen
+	wanted            bool // by SET_VRING_ENABLE
+	kick, call, errfd int
+
+	live       virtq.Ring // nil while not running
+	noted      bool       // that live broke
+	lastBroken virtq.Reason
+	past       Totals // of rings that ran before live
+}
+
+func newRing(index int) *ring {
+	return &ring{index: index, kick: -1, call: -1, errfd: -1}
+}
+
+var (
+	errRunning  = errors.New("the ring is running: stop it first")
+	errRingNum  = errors.New("want a power of two up to 32768")
+	errBase     = errors.New("want at most 65535")
+	errNotEvent = errors.New("the descriptor is not an eventfd")
+)
+
+// ringConfig is what virtq needs to run r under the device's features.
+func (d *Device) ringConfig(r *ring) virtq.Config {
+	c := virtq.Config{
+		Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, Base: r.base,
+		HeaderSize: 10,
+		Mergeable:  d.features&proto.FeatureMrgRxbuf != 0,
+		Indirect:   d.features&proto.FeatureIndirectDesc != 0,
+		EventIdx:   d.features&proto.FeatureEventIdx != 0,
+	}
+	if d.features&(proto.FeatureVersion1|proto.FeatureMrgRxbuf) != 0 {
+		c.HeaderSize = 12 // num_buffers is part of the header
+	}
+	return c
+}
+
+// ready tells whether r has all it needs to run.
+func (d *Device) ready(r *ring) bool {
+	return r.started && r.num != 0 && r.haveAddr && len(d.maps) > 0
+}
+
+// start makes r run if it is ready and does not. Caller holds mu.
+func (d *Device) start(r *ring) error {
+	if r.live != nil || !d.ready(r) {
+		return nil
+	}
+	live, err := virtq.NewSplit(d.table, d.ringConfig(r), d.onBroken)
+	if err != nil {
+		return err
+	}
+	live.Call().Set(r.call)
+	live.Err().Set(r.errfd)
+	r.live, r.noted = live, false
+	if r.index == 0 && d.features&proto.FeatureVersion1 == 0 {
+		d.log.Warn("no VERSION_1 acknowledged: legacy headers; if frames look shifted, the front end lost its features: reset the guest's device",
+			"port", d.cfg.Name, "features", fmt.Sprintf("%#x", d.features))
+	}
+	d.publish(r)
+	return nil
+}
+
+// startAll starts what can run; the rest waits for memory or addresses.
+func (d *Device) startAll() {
+	for _, r := range d.rings {
+		if err := d.start(r); err != nil {
+			d.log.Warn("ring does not start", "port", d.cfg.Name, "ring", r.index, "error", err)
+		}
+	}
+}
+
+// slotOf is where r's worker looks for it.
+func (d *Device) slotOf(r *ring) *atomic.Pointer[slot] {
+	q := d.queues[r.index/2]
+	if r.index&1 == 1 {
+		return &q.rx
+	}
+	return &q.tx
+}
+
+// enabled tells whether frames pass r: without PROTOCOL_FEATURES a ring is enabled
+// from its start, else by SET_VRING_ENABLE.
+func (d *Device) enabled(r *ring) bool {
+	return r.wanted || d.features&proto.FeatureProtocol == 0
+}
+
+// publish shows a running ring to its worker, and wakes it: it may sleep with chains
+// waiting in a ring that it could not see before.
+func (d *Device) publish(r *ring) {
+	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.kick < 0})
+	if r.index&1 == 1 {
+		signal(r.kick)
+	}
+}
+
+// signal adds one to eventfd fd, if it is one.
+func signal(fd int) {
+	var e virtq.EventFD
+	e.Set(fd)
+	e.Signal()
+}
+
+// stop takes the given rings from their workers and keeps their state words.
+func (d *Device) stop(rings ...*ring) {
+	running := false
+	for _, r := range rings {
+		if r.live != nil {
+			d.slotOf(r).Store(nil)
+			running = true
+		}
+	}
+	if !running {
+		return
+	}
+	d.cfg.Quiescer.Quiesce()
+	d.noteBroken()
+	for _, r := range rings {
+		if r.live != nil {
+			r.base = uint16(r.live.State())
+			r.past.add(r.live.Stats())
+			r.live = nil
+		}
+	}
+}
+
+// setKick replaces r's kick descriptor and closes the old one.
+func (d *Device) setKick(r *ring, fd int) {
+	if r.index&1 == 1 {
+		d.queues[r.index/2].setKick(fd)
+	}
+	closeFD(r.kick)
+	r.kick = fd
+}
+
+// clear closes all descriptors of a stopped ring and forgets its set-up.
+func (d *Device) clear(r *ring) {
+	d.setKick(r, -1)
+	closeFD(r.call)
+	closeFD(r.errfd)
+	r.call, r.errfd = -1, -1
+	d.forget(r)
+}
+
+// forget makes r as it was before SET_FEATURES.
+func (d *Device) forget(r *ring) {
+	r.num, r.haveAddr, r.base = 0, false, 0
+	r.started, r.wanted = false, false
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// checkEventFD refuses what is no eventfd, and makes it non-blocking. fd -1 passes.
+func checkEventFD(fd int) error {
+	if fd < 0 {
+		return nil
+	}
+	name := make([]byte, 64)
+	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotEvent, err)
+	}
+	if string(name[:n]) != "anon_inode:[eventfd]" {
+		return fmt.Errorf("%w but %q", errNotEvent, name[:n])
+	}
+	return unix.SetNonblock(fd, true)
+}

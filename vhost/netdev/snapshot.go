@@ -1,0 +1,160 @@
+package netdev
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	"baton/vhost/virtq"
+)
+
+// Totals are a ring's counters since the device was made; virtq.Stats says what each is.
+type Totals struct {
+	Packets    uint64 `json:"packets"`
+	Bytes      uint64 `json:"bytes"`
+	ShortFrame uint64 `json:"short_frame"`
+	TooBig     uint64 `json:"too_big"`
+	Discarded  uint64 `json:"discarded"`
+	NoBuffer   uint64 `json:"no_buffer"`
+	Full       uint64 `json:"full"`
+	Calls      uint64 `json:"calls"`
+	Suppressed uint64 `json:"calls_suppressed"`
+	CallsFull  uint64 `json:"calls_full"`
+	CallsBad   uint64 `json:"calls_bad"`
+}
+
+func (t *Totals) add(s *virtq.Stats) {
+	t.Packets += s.Packets.Load()
+	t.Bytes += s.Bytes.Load()
+	t.ShortFrame += s.ShortFrame.Load()
+	t.TooBig += s.TooBig.Load()
+	t.Discarded += s.Discarded.Load()
+	t.NoBuffer += s.NoBuffer.Load()
+	t.Full += s.Full.Load()
+	t.Calls += s.Calls.Load()
+	t.Suppressed += s.Suppressed.Load()
+	t.CallsFull += s.CallsFull.Load()
+	t.CallsBad += s.CallsBad.Load()
+}
+
+// RingInfo is one ring as an operator sees it.
+type RingInfo struct {
+	Index      int    `json:"index"`
+	Direction  string `json:"direction"` // the guest's: "tx" odd rings, "rx" even ones
+	Format     string `json:"format"`
+	Size       uint32 `json:"size"`
+	Started    bool   `json:"started"`
+	Running    bool   `json:"running"`
+	Enabled    bool   `json:"enabled"`
+	AvailIdx   uint16 `json:"avail_idx"`
+	UsedIdx    uint16 `json:"used_idx"`
+	KickFD     bool   `json:"kick_fd"`
+	CallFD     bool   `json:"call_fd"`
+	Kicks      uint64 `json:"kicks"`       // since the descriptor came, our own wake-ups included
+	Broken     string `json:"broken"`      // stable name, "none" if it works
+	LastBroken string `json:"last_broken"` // the last reason ever, "none" if it never broke
+	Totals     Totals `json:"totals"`
+}
+
+// RegionInfo is one region of guest memory.
+type RegionInfo struct {
+	GuestAddr  uint64 `json:"guest_addr"`
+	UserAddr   uint64 `json:"user_addr"`
+	Size       uint64 `json:"size"`
+	MmapOffset uint64 `json:"mmap_offset"`
+	PageSize   uint64 `json:"page_size"`
+}
+
+// Snapshot is a device as an operator sees it.
+type Snapshot struct {
+	Name             string            `json:"name"`
+	Socket           string            `json:"socket"`
+	Connected        bool              `json:"connected"`
+	Up               bool              `json:"up"`
+	QueuePairs       int               `json:"queue_pairs"`
+	ActiveQueues     int               `json:"active_queues"`
+	MTU              int               `json:"mtu"`
+	Offered          uint64            `json:"features_offered"`
+	Features         uint64            `json:"features"`
+	ProtocolFeatures uint64            `json:"protocol_features"`
+	Status           uint8             `json:"status"`
+	Rings            []RingInfo        `json:"rings"`
+	Regions          []RegionInfo      `json:"regions"`
+	Refused          uint64            `json:"refused"`
+	Disconnects      uint64            `json:"disconnects"`
+	Broken           map[string]uint64 `json:"broken"` // by reason's name, those not 0
+}
+
+// Snapshot is the device's state now.
+//
+//	conc: any goroutine; it may wait for a control call, never for a worker's burst
+func (d *Device) Snapshot() Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	info := d.Info()
+	s := Snapshot{
+		Name: d.cfg.Name, Socket: d.cfg.Socket, Connected: d.connected,
+		Up: info.Up, QueuePairs: len(d.queues), ActiveQueues: d.ActiveQueues(), MTU: info.MTU,
+		Offered: d.Features(), Features: d.features, ProtocolFeatures: d.protocol, Status: d.status,
+		Refused: d.counts.Refused.Load(), Disconnects: d.counts.Disconnects.Load(),
+		Broken: map[string]uint64{},
+	}
+	for i := range d.counts.Broken {
+		if n := d.counts.Broken[i].Load(); n > 0 {
+			s.Broken[virtq.Reason(i).String()] = n
+		}
+	}
+	for _, r := range d.rings {
+		s.Rings = append(s.Rings, d.ringInfo(r))
+	}
+	for _, m := range d.maps {
+		s.Regions = append(s.Regions, RegionInfo{m.GuestAddr, m.UserAddr, m.Size, m.MmapOffset, m.PageSize})
+	}
+	return s
+}
+
+func (d *Device) ringInfo(r *ring) RingInfo {
+	ri := RingInfo{
+		Index: r.index, Direction: [2]string{"rx", "tx"}[r.index&1], Format: "split",
+		Size: r.num, Started: r.started, Running: r.live != nil, Enabled: d.enabled(r),
+		AvailIdx: r.base, UsedIdx: r.base,
+		KickFD: r.kick >= 0, CallFD: r.call >= 0, Kicks: eventCount(r.kick),
+		Broken: virtq.ReasonNone.String(), LastBroken: r.lastBroken.String(), Totals: r.past,
+	}
+	if r.live == nil {
+		return ri
+	}
+	ri.Totals.add(r.live.Stats())
+	why := r.live.Broken()
+	ri.Broken = why.String()
+	// A broken ring's view may be of memory that is unmapped already.
+	if why == virtq.ReasonNone {
+		if avail, used, err := r.live.Indices(); err == nil {
+			ri.AvailIdx, ri.UsedIdx = avail, used
+		}
+	}
+	return ri
+}
+
+// eventCount is the count in eventfd fd. Nobody drains kick descriptors (they are
+// watched edge-triggered), so it is the number of kicks.
+func eventCount(fd int) uint64 {
+	if fd < 0 {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if err != nil {
+		return 0
+	}
+	_, rest, ok := bytes.Cut(text, []byte("eventfd-count:"))
+	if !ok {
+		return 0
+	}
+	word := bytes.Fields(rest)
+	if len(word) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(word[0]), 16, 64)
+	return n
+}

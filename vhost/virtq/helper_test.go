@@ -1,0 +1,114 @@
+package virtq_test
+
+import (
+	"testing"
+
+	"baton/dataplane/buf"
+	"baton/vhost/guestmem"
+	"baton/vhost/virtq"
+	"baton/vhost/virtq/drivertest"
+)
+
+const (
+	next     = guestmem.DescNext
+	write    = guestmem.DescWrite
+	indirect = guestmem.DescIndirect
+)
+
+// rig is a ring with both sides, and a pool that must be full again at the end.
+type rig struct {
+	mem   *drivertest.Mem
+	drv   *drivertest.Ring
+	q     *virtq.Split
+	cfg   virtq.Config
+	table *guestmem.Table
+	pool  *buf.Pool
+	cache *buf.Cache
+	vec   buf.Vec
+	call  int
+	err   int
+}
+
+// dataOff is where tests put buffers; cutOff is inside, where regions may adjoin.
+const (
+	memSize = 1 << 20
+	dataOff = 256 << 10
+	cutOff  = 512 << 10
+)
+
+func newRig(t testing.TB, num int, change func(*virtq.Config), cuts ...uint64) *rig {
+	t.Helper()
+	g := &rig{mem: drivertest.NewMem(t, memSize)}
+	g.drv = drivertest.NewRing(g.mem, num, 0)
+	g.table = g.mem.Table(t, cuts...)
+	d, a, u := g.drv.UserAddrs()
+	g.cfg = virtq.Config{Num: uint32(num), Desc: d, Avail: a, Used: u, HeaderSize: 12, Mergeable: true, Indirect: true}
+	if change != nil {
+		change(&g.cfg)
+	}
+	q, err := virtq.NewSplit(g.table, g.cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.q = q
+	g.call, g.err = drivertest.EventFD(t), drivertest.EventFD(t)
+	q.Call().Set(g.call)
+	q.Err().Set(g.err)
+	if g.pool, err = buf.NewPool(256, buf.DefaultDataRoom); err != nil {
+		t.Fatal(err)
+	}
+	g.cache = buf.NewCache(g.pool)
+	t.Cleanup(func() {
+		g.cache.Flush()
+		if err := g.pool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// at is the guest address of offset off.
+func at(off int) uint64 { return drivertest.Guest + uint64(off) }
+
+// desc writes descriptor i.
+func (g *rig) desc(i int, addr uint64, n int, flags, nx uint16) {
+	g.drv.SetDesc(i, guestmem.Desc{Addr: addr, Len: uint32(n), Flags: flags, Next: nx})
+}
+
+// frame fills n bytes at offset off with a pattern, and returns a copy.
+func (g *rig) frame(off, n int, seed byte) []byte {
+	out := make([]byte, n)
+	for i := range out {
+		out[i] = byte(i)*7 + seed
+	}
+	copy(g.mem.Bytes[off:], out)
+	return out
+}
+
+// take dequeues once and returns copies of the frames.
+func (g *rig) take() [][]byte {
+	n := g.q.Dequeue(g.cache, &g.vec)
+	var out [][]byte
+	for i := range n {
+		out = append(out, append([]byte(nil), g.vec[i].Data()...))
+	}
+	g.cache.FreeAll(&g.vec, n)
+	return out
+}
+
+// give enqueues frames and returns how many were taken.
+func (g *rig) give(t testing.TB, frames ...[]byte) int {
+	t.Helper()
+	for i, f := range frames {
+		b := g.cache.Alloc()
+		if b == nil || !b.SetFrame(f) {
+			t.Fatal("no buffer for the test's frame")
+		}
+		g.vec[i] = b
+	}
+	took := g.q.Enqueue(g.cache, &g.vec, len(frames))
+	for i := took; i < len(frames); i++ {
+		g.cache.Free(g.vec[i])
+	}
+	return took
+}

@@ -1,0 +1,92 @@
+package virtq
+
+import (
+	"baton/dataplane/buf"
+	"baton/dataplane/stats"
+	"baton/vhost/guestmem"
+)
+
+// Ring is a virtqueue of any format, as a device uses it.
+type Ring interface {
+	// Dequeue takes up to a burst of frames out of a guest's transmit ring into v.
+	//
+	//	owner: v[:n] becomes the caller's    alloc: 0    conc: the ring's worker
+	//	drops: short frames and frames larger than a buffer, counted in Stats
+	Dequeue(c *buf.Cache, v *buf.Vec) int
+	// Discard takes a burst of chains off a transmit ring unread, and returns how many.
+	Discard() int
+	// Enqueue puts v[:n] into a guest's receive ring and returns how many it took:
+	// those were copied, or dropped and counted, and freed into c.
+	//
+	//	alloc: 0    conc: the ring's worker
+	Enqueue(c *buf.Cache, v *buf.Vec, n int) int
+	// Arm asks the driver for a kick when it adds a chain; true if one waits already.
+	Arm() bool
+	// Disarm tells the driver that no kick is needed.
+	Disarm()
+	// Fault handles a panic p recovered from any of these methods: if guest memory
+	// vanished, it breaks the ring, frees what a Dequeue had put into v and is true.
+	// Any other panic is a bug: raise it again. v and c may be nil after Arm and Disarm.
+	Fault(p any, c *buf.Cache, v *buf.Vec) bool
+	// Broken is the reason why the ring was broken, or ReasonNone. Any goroutine.
+	Broken() Reason
+	// State is the state word for GET_VRING_BASE. Only when no worker uses the ring.
+	State() uint32
+	Stats() *Stats
+
+	// SetView moves the ring to another memory table; cfg has its addresses. The
+	// caller quiesces before it closes the old table's mappings. Control side.
+	SetView(t *guestmem.Table, cfg Config) error
+	// Call is the descriptor that interrupts the guest.
+	Call() *EventFD
+	// Err is the descriptor that tells the front end that the ring broke.
+	Err() *EventFD
+	// Indices are the driver's available and our used index in shared memory.
+	// Control side, while the memory is mapped.
+	Indices() (avail, used uint16, err error)
+}
+
+// Stats are one ring's counters, written by its worker.
+type Stats struct {
+	Packets    stats.Counter // frames moved
+	Bytes      stats.Counter // of those frames, without virtio header
+	ShortFrame stats.Counter // dropped: shorter than the headers
+	TooBig     stats.Counter // dropped: larger than a buffer, or than the driver's
+	Discarded  stats.Counter // dropped: the ring was disabled
+	NoBuffer   stats.Counter // bursts cut short: the pool was empty
+	Full       stats.Counter // bursts cut short: the guest gave no buffers
+	Calls      stats.Counter // interrupts sent
+	Suppressed stats.Counter // bursts for which the driver wanted none
+	CallsFull  stats.Counter // call descriptor would have blocked: one is pending, none was lost
+	CallsBad   stats.Counter // call descriptor refused the write
+}
+
+// view is all that changes with the memory table.
+type view struct {
+	table  *guestmem.Table
+	ring   guestmem.SplitRing
+	cursor guestmem.Cursor // the worker's
+}
+
+// Config says how a split ring was set up; addresses are the front end's.
+type Config struct {
+	Num               uint32
+	Desc, Avail, Used uint64
+	Base              uint16 // next available index
+	HeaderSize        int    // virtio_net_hdr: 10 or 12 bytes
+	Mergeable         bool   // VIRTIO_NET_F_MRG_RXBUF
+	Indirect          bool   // VIRTIO_F_INDIRECT_DESC
+	EventIdx          bool   // VIRTIO_F_EVENT_IDX
+}
+
+// Work a burst may cost: a guest can make one frame of as many descriptors as its
+// ring has, so after this many a burst ends early and other ports get their turn.
+// Ordinary drivers use at most 19 a frame, 608 a burst.
+const maxWalk = 1024
+
+// maxPieces bounds the pieces of guest memory that one received frame is spread
+// over: a frame of 64 KiB in buffers of 64 bytes.
+const maxPieces = 1024
+
+// minFrame is an Ethernet header.
+const minFrame = 14
