@@ -250,3 +250,9 @@ func ints(v []uint64) []int {
 	}
 	return out
 }
+
+// CountPackets counts the packets of a capture that pass tshark's display filter.
+func (l *Lab) CountPackets(file, filter string) (int, error) {
+	out, err := l.Run(60*time.Second, nil, "tshark", "-r", file, "-n", "-Y", filter, "-T", "fields", "-e", "frame.number")
+	return strings.Count(out, "\n"), err
+}
