@@ -42,7 +42,7 @@ func (i FieldInfo) FormatValue(v [16]byte) string {
 	copy(full[8-i.Size:], v[:i.Size])
 	n := binary.BigEndian.Uint64(full[:])
 	if i.Form == FormHex {
-		return fmt.Sprintf("%#0*x", 2+2*i.Size, n)
+		return fmt.Sprintf("0x%0*x", 2*i.Size, n)
 	}
 	return fmt.Sprint(n)
 }

@@ -33,21 +33,29 @@ func (e *Editor) Set(r *Rule) {
 		e.tuples = append(e.tuples, &tuple{mask: r.Match.Mask})
 	}
 	tu := *e.tuples[at]
+	if tu.get(&r.RuleID) == nil {
+		tu.num++
+		e.num++
+	}
+	tu.groups = e.put(tu.groups, 0, r)
+	e.tuples[at] = &tu
+}
+
+// put is the groups of a stage with r in them.
+func (e *Editor) put(groups *node[*group], stage int, r *Rule) *node[*group] {
+	v, mask := &r.Match.Value, &r.Match.Mask
 	g := &group{}
-	if old := tu.group(&r.Match.Value); old != nil {
+	if old := find(groups, v, mask, stage); old != nil {
 		*g = *old
 	} else {
-		g.regs.Regs = r.Match.Value.Regs
+		or(&g.val, v, stage)
 	}
-	before := 0
-	if g.rules != nil {
-		before = g.rules.num
+	if stage < lastStage-1 {
+		g.groups = e.put(g.groups, stage+1, r)
+	} else {
+		g.rules = g.rules.put(e.rulePlace(&r.RuleID), 0, r)
 	}
-	g.rules = g.rules.put(e.rulePlace(&tu, &r.RuleID), 0, r)
-	tu.groups = tu.groups.put(e.groupPlace(&tu, &r.RuleID), 0, g)
-	tu.num += g.rules.num - before
-	e.num += g.rules.num - before
-	e.tuples[at] = &tu
+	return groups.put(e.groupPlace(&r.RuleID, stage), 0, g)
 }
 
 // Delete takes out the rule with this identity; false if there is none.
@@ -57,13 +65,7 @@ func (e *Editor) Delete(id *flow.RuleID) bool {
 		return false
 	}
 	tu := *e.tuples[at]
-	g := *tu.group(&id.Match.Value)
-	g.rules = g.rules.remove(e.rulePlace(&tu, id), 0)
-	if g.rules == nil {
-		tu.groups = tu.groups.remove(e.groupPlace(&tu, id), 0)
-	} else {
-		tu.groups = tu.groups.put(e.groupPlace(&tu, id), 0, &g)
-	}
+	tu.groups = e.remove(tu.groups, 0, id)
 	tu.num--
 	e.num--
 	e.tuples[at] = &tu
@@ -71,6 +73,20 @@ func (e *Editor) Delete(id *flow.RuleID) bool {
 		e.tuples = slices.Delete(e.tuples, at, at+1)
 	}
 	return true
+}
+
+// remove is the groups of a stage without the rule with this identity, which is in them.
+func (e *Editor) remove(groups *node[*group], stage int, id *flow.RuleID) *node[*group] {
+	g := *find(groups, &id.Match.Value, &id.Match.Mask, stage)
+	if stage < lastStage-1 {
+		g.groups = e.remove(g.groups, stage+1, id)
+	} else {
+		g.rules = g.rules.remove(e.rulePlace(id), 0)
+	}
+	if g.groups == nil && g.rules == nil {
+		return groups.remove(e.groupPlace(id, stage), 0)
+	}
+	return groups.put(e.groupPlace(id, stage), 0, &g)
 }
 
 // Get is the rule with this identity as edited so far, nil if there is none.
@@ -100,19 +116,19 @@ func (e *Editor) find(mask *flow.Fields) int {
 }
 
 // rulePlace is where in its group the rule with this identity is.
-func (e *Editor) rulePlace(tu *tuple, id *flow.RuleID) place[*Rule] {
+func (e *Editor) rulePlace(id *flow.RuleID) place[*Rule] {
 	return place[*Rule]{
 		edit: e.edit,
-		hash: hashWords(&id.Match.Value, &tu.mask, 0, keyWords),
+		hash: hash(&id.Match.Value, &id.Match.Mask, lastStage),
 		same: func(r *Rule) bool { return r.Priority == id.Priority && r.Match.Value == id.Match.Value },
 	}
 }
 
-// groupPlace is where in its tuple the group of the rule with this identity is.
-func (e *Editor) groupPlace(tu *tuple, id *flow.RuleID) place[*group] {
+// groupPlace is where among the groups of a stage that of the rule with this identity is.
+func (e *Editor) groupPlace(id *flow.RuleID, stage int) place[*group] {
 	return place[*group]{
 		edit: e.edit,
-		hash: hashWords(&id.Match.Value, &tu.mask, keyWords, allWords),
-		same: func(g *group) bool { return g.regs.Regs == id.Match.Value.Regs },
+		hash: hash(&id.Match.Value, &id.Match.Mask, stage),
+		same: func(g *group) bool { return equal(&id.Match.Value, &g.val, &id.Match.Mask, stage) },
 	}
 }

@@ -21,26 +21,39 @@ type Rule struct {
 // rank implements ranked.
 func (r *Rule) rank() uint16 { return r.Priority }
 
-// Words of flow.Fields: the key's come first, then the registers'.
+// stages are the words of flow.Fields in the order in which they are looked at,
+// what says most about the rest first: registers, link layer with ingress and
+// tunnel, IP addresses, then protocol and ports.
+var stages = [numStages]struct{ from, to int }{
+	{flow.KeyWords, flow.FieldWords}, {0, 5}, {5, 9}, {9, flow.KeyWords},
+}
+
 const (
-	keyWords = flow.KeyWords
-	allWords = flow.FieldWords
+	numStages = 4
+	lastStage = numStages - 1
 )
 
-// group is the rules of a tuple with the same registers.
+// group is the rules of a tuple that agree in the words of all stages up to one:
+// groups by the words of the next stage, or, if that is the last one, rules by them.
 type group struct {
-	regs  flow.Fields // only the registers, under the tuple's mask
-	rules *node[*Rule]
+	val    flow.Fields // under the tuple's mask, the words of the stage only
+	groups *node[*group]
+	rules  *node[*Rule]
 }
 
 // rank implements ranked.
-func (g *group) rank() uint16 { return g.rules.top }
+func (g *group) rank() uint16 {
+	if g.rules != nil {
+		return g.rules.top
+	}
+	return g.groups.top
+}
 
 // tuple is the rules with the same mask.
 type tuple struct {
 	mask   flow.Fields
 	num    int
-	groups *node[*group]
+	groups *node[*group] // by the words of the first stage
 }
 
 // Table is the rules of one pipeline table. The zero Table is empty.
@@ -57,11 +70,11 @@ func (t *Table) Len() int { return t.num }
 // NumTuples is the number of different masks.
 func (t *Table) NumTuples() int { return len(t.tuples) }
 
-// hashWords is a hash of words from..to of f under mask m.
-func hashWords(f, m *flow.Fields, from, to int) uint64 {
+// hash is a hash of the stage's words of f under mask m.
+func hash(f, m *flow.Fields, stage int) uint64 {
 	h := uint64(0x9e3779b97f4a7c15)
 	w, y := f.Words(), m.Words()
-	for i := from; i < to; i++ {
+	for i := stages[stage].from; i < stages[stage].to; i++ {
 		if y[i] == 0 {
 			continue
 		}
@@ -71,14 +84,22 @@ func hashWords(f, m *flow.Fields, from, to int) uint64 {
 	return h
 }
 
-// equalWords reports whether f under mask m is v in words from..to.
-func equalWords(f, v, m *flow.Fields, from, to int) bool {
+// equal reports whether f under mask m is v in the stage's words.
+func equal(f, v, m *flow.Fields, stage int) bool {
 	w, x, y := f.Words(), v.Words(), m.Words()
 	var diff uint64
-	for i := from; i < to; i++ {
+	for i := stages[stage].from; i < stages[stage].to; i++ {
 		diff |= w[i]&y[i] ^ x[i]
 	}
 	return diff == 0
+}
+
+// or adds the stage's words of m to wc.
+func or(wc, m *flow.Fields, stage int) {
+	w, y := wc.Words(), m.Words()
+	for i := stages[stage].from; i < stages[stage].to; i++ {
+		w[i] |= y[i]
+	}
 }
 
 // Lookup is the rule of the highest priority that matches f, nil if none does.
@@ -93,47 +114,53 @@ func (t *Table) Lookup(f, wc *flow.Fields) *Rule {
 		if best != nil && tu.groups.top <= best.Priority {
 			break
 		}
-		wc.Regs = orRegs(wc.Regs, &tu.mask)
-		g := tu.group(f)
-		if g == nil || best != nil && g.rules.top <= best.Priority {
-			continue
-		}
-		orWords(wc, &tu.mask, 0, keyWords)
-		for _, i := range g.rules.leaf(hashWords(f, &tu.mask, 0, keyWords)) {
-			if equalWords(f, &i.val.Match.Value, &tu.mask, 0, keyWords) {
-				if best == nil || i.val.Priority > best.Priority {
-					best = i.val
-				}
-				break
-			}
+		if r := tu.lookup(f, wc, best); r != nil {
+			best = r
 		}
 	}
 	return best
 }
 
-// group is the tuple's rules for the registers of f, nil if there are none.
-func (tu *tuple) group(f *flow.Fields) *group {
-	for _, i := range tu.groups.leaf(hashWords(f, &tu.mask, keyWords, allWords)) {
-		if equalWords(f, &i.val.regs, &tu.mask, keyWords, allWords) {
+// lookup is the tuple's rule that matches f and has a higher priority than best,
+// nil if there is none.
+func (tu *tuple) lookup(f, wc *flow.Fields, best *Rule) *Rule {
+	at := tu.groups
+	for stage := range lastStage {
+		or(wc, &tu.mask, stage)
+		g := find(at, f, &tu.mask, stage)
+		if g == nil || best != nil && g.rank() <= best.Priority {
+			return nil
+		}
+		if stage == lastStage-1 {
+			return tu.rule(g.rules, f, wc, best)
+		}
+		at = g.groups
+	}
+	return nil
+}
+
+// rule is the last stage of lookup.
+func (tu *tuple) rule(at *node[*Rule], f, wc *flow.Fields, best *Rule) *Rule {
+	or(wc, &tu.mask, lastStage)
+	for _, i := range at.leaf(hash(f, &tu.mask, lastStage)) {
+		if equal(f, &i.val.Match.Value, &tu.mask, lastStage) { // the first is the highest
+			if best != nil && i.val.Priority <= best.Priority {
+				return nil
+			}
 			return i.val
 		}
 	}
 	return nil
 }
 
-// orWords ORs words from..to of m into wc.
-func orWords(wc, m *flow.Fields, from, to int) {
-	w, y := wc.Words(), m.Words()
-	for i := from; i < to; i++ {
-		w[i] |= y[i]
+// find is the group that f belongs to, nil if there is none.
+func find(at *node[*group], f, mask *flow.Fields, stage int) *group {
+	for _, i := range at.leaf(hash(f, mask, stage)) {
+		if equal(f, &i.val.val, mask, stage) {
+			return i.val
+		}
 	}
-}
-
-// orRegs is r with the register bits of m.
-func orRegs(r flow.Regs, m *flow.Fields) flow.Regs {
-	f := flow.Fields{Regs: r}
-	orWords(&f, m, keyWords, allWords)
-	return f.Regs
+	return nil
 }
 
 // Get is the rule with this identity, nil if there is none; id.Table is not looked at.
@@ -148,13 +175,20 @@ func (t *Table) Get(id *flow.RuleID) *Rule {
 
 // get is the tuple's rule with this identity.
 func (tu *tuple) get(id *flow.RuleID) *Rule {
-	g := tu.group(&id.Match.Value)
-	if g == nil {
-		return nil
-	}
-	for _, i := range g.rules.leaf(hashWords(&id.Match.Value, &tu.mask, 0, keyWords)) {
-		if i.val.Priority == id.Priority && i.val.Match.Value == id.Match.Value {
-			return i.val
+	at := tu.groups
+	for stage := range lastStage {
+		g := find(at, &id.Match.Value, &tu.mask, stage)
+		if g == nil {
+			return nil
+		}
+		if stage < lastStage-1 {
+			at = g.groups
+			continue
+		}
+		for _, i := range g.rules.leaf(hash(&id.Match.Value, &tu.mask, lastStage)) {
+			if i.val.Priority == id.Priority && i.val.Match.Value == id.Match.Value {
+				return i.val
+			}
 		}
 	}
 	return nil
@@ -163,8 +197,13 @@ func (tu *tuple) get(id *flow.RuleID) *Rule {
 // Each calls f with every rule, in no particular order, until f returns false.
 func (t *Table) Each(f func(*Rule) bool) {
 	for _, tu := range t.tuples {
-		if !tu.groups.each(func(g *group) bool { return g.rules.each(f) }) {
+		if !tu.groups.each(func(g *group) bool { return g.each(f) }) {
 			return
 		}
 	}
+}
+
+// each calls f with every rule of the group until f returns false.
+func (g *group) each(f func(*Rule) bool) bool {
+	return g.rules.each(f) && g.groups.each(func(sub *group) bool { return sub.each(f) })
 }
