@@ -3,7 +3,6 @@ package dpdk
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 
@@ -126,8 +125,15 @@ func (p *Port) start() error {
 
 // configure sets up the stopped device: queues, MTU, address.
 func (p *Port) configure(intr bool) error {
+	mtu := p.cfg.MTU
+	if p.driver.Driver == packetDriver {
+		if err := p.checkPacketMTU(); err != nil {
+			return err
+		}
+		mtu = 0 // the driver believes in 1500 and takes what fits its frames
+	}
 	err := p.dev.Configure(ethdev.Config{
-		Queues: p.cfg.Queues, RxDesc: p.cfg.RxDesc, TxDesc: p.cfg.TxDesc, MTU: p.cfg.MTU, RxIntr: intr, MemPool: p.cfg.Pool,
+		Queues: p.cfg.Queues, RxDesc: p.cfg.RxDesc, TxDesc: p.cfg.TxDesc, MTU: mtu, RxIntr: intr, MemPool: p.cfg.Pool,
 	})
 	if err != nil {
 		return err
@@ -200,24 +206,10 @@ func (p *Port) Info() port.Info {
 	if mtu, err := p.dev.MTU(); err == nil {
 		info.MTU = mtu
 	}
-	if iface := p.iface(); iface != nil {
-		// The drivers of virtual devices do not follow their interface.
-		info.Up = info.Up && iface.Flags&net.FlagRunning != 0
-		if p.cfg.MTU == 0 {
-			info.MTU = iface.MTU
-		}
+	if p.driver.Driver == packetDriver {
+		p.packetInfo(&info)
 	}
 	return info
-}
-
-// iface is the kernel interface behind a virtual device, nil if there is none.
-func (p *Port) iface() *net.Interface {
-	var found *net.Interface
-	if name := eal.DeviceArg(p.cfg.Device, "iface"); name != "" {
-		// On the EAL's thread, as the driver looked it up there.
-		_ = eal.Do(func() (err error) { found, err = net.InterfaceByName(name); return err })
-	}
-	return found
 }
 
 // Stats reads the device's counters.

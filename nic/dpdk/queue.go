@@ -77,7 +77,7 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 			q.wake, q.fd = wakeIntr, fd
 		}
 	}
-	if iface := p.iface(); iface != nil && p.driver.Driver == "net_af_packet" {
+	if iface := p.iface(); iface != nil && p.driver.Driver == packetDriver {
 		if fd, err := p.dev.PacketSocket(i, iface.Index); err == nil {
 			q.wake, q.fd = wakeSocket, fd
 		}

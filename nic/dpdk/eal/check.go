@@ -75,14 +75,12 @@ func checkPCI(addr string) error {
 func checkInterface(device string) error {
 	_, name, _ := splitDevice(device)
 	iface := DeviceArg(device, "iface")
-	if iface == "" {
-		if strings.HasPrefix(name, "net_af_") {
-			return fmt.Errorf("device %s: %w: say which, %s,iface=NAME", device, ErrNoInterface, name)
-		}
-		return nil
-	}
-	if strings.HasPrefix(name, "net_tap") {
-		return nil // makes the interface itself
+	packet := strings.HasPrefix(name, "net_af_")
+	switch {
+	case packet && iface == "":
+		return fmt.Errorf("device %s: %w: say which, %s,iface=NAME", device, ErrNoInterface, name)
+	case iface == "" || !packet && !strings.HasPrefix(name, "net_pcap"):
+		return nil // net_tap makes its interface, net_vhost's is a socket
 	}
 	if _, err := net.InterfaceByName(iface); err != nil {
 		return fmt.Errorf("device %s: %w: %s; ip link shows those of this network namespace", name, ErrNoInterface, iface)
