@@ -2,11 +2,11 @@
 // driver in one, over shared memory, without a VM around it. It is the simulated
 // VM of tests and benchmarks; hundreds of them fit on one machine.
 //
-//	 Guest
-//	   |-- Frontend: vhost-user messages --socket--> back end
-//	   |-- memory: one memfd, mapped here and there
-//	   |-- TxQueue[i]  frames --> descriptors, available ring --kick--> back end
-//	   '-- RxQueue[i]  frames <-- used ring                  <--call--  back end
+//	Guest
+//	  |-- Frontend: vhost-user messages --socket--> back end
+//	  |-- memory: one memfd, mapped here and there
+//	  |-- TxQueue[i]  frames --> descriptors, available ring --kick--> back end
+//	  '-- RxQueue[i]  frames <-- used ring                  <--call--  back end
 //
 // A queue is driven by one goroutine: polled (SendBurst, RecvBurst), or blocking
 // on the call eventfd (RxQueue.Wait). Each ring descriptor chain has a buffer of
