@@ -123,8 +123,8 @@ func (c *cluster) conservation(rep *report) error {
 			return last
 		}
 		rep.add(c.lab, check{
-			What: "counters", From: m.Name, Where: "all ports: received = sent + dropped", Unit: "packets",
-			Sent: int64(s.RxPackets), Received: int64(s.TxPackets), Lost: int64(s.Dropped),
+			What: "counters", From: m.Name, Where: "all ports: in = out + dropped", Unit: "packets",
+			Sent: int64(s.RxPackets), Received: int64(s.TxPackets),
 			Detail: fmt.Sprintf("%d held; dropped: %s; %d rules, %d flows, %s", s.Held, dropText(s.Drops), s.Rules, s.Flows, s.Memory),
 			OK:     quiet == nil && s.RxPackets > 0,
 		})

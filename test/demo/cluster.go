@@ -114,7 +114,7 @@ func (c *cluster) startController() error {
 	}
 	api, openflow := filepath.Join(dir, "api.sock"), filepath.Join(dir, "openflow.sock")
 	c.apiAt, c.switchAt = "unix:"+api, "unix:"+openflow
-	config, err := c.writeConfig("controller", controllerConfig(dir, c.apiAt, c.switchAt)...)
+	config, err := c.writeConfig("controller", controllerConfig(dir, api, openflow)...)
 	if err != nil {
 		return err
 	}
@@ -129,12 +129,12 @@ func (c *cluster) startController() error {
 }
 
 // controllerConfig is baton-controller's configuration for one machine: unix
-// sockets, which reach into every network namespace.
+// sockets, which reach into every network namespace, and the embedded etcd.
 func controllerConfig(dir, api, openflow string) []string {
 	return []string{
-		"listen: " + openflow,
-		"socket: " + api,
-		"data_dir: " + filepath.Join(dir, "etcd"),
+		fmt.Sprintf("api: {socket: %s}", api),
+		fmt.Sprintf("openflow: {socket: %s, listen: \"\"}", openflow),
+		fmt.Sprintf("etcd: {data_dir: %s}", filepath.Join(dir, "etcd")),
 	}
 }
 
@@ -223,28 +223,41 @@ func (c *cluster) bootGuests() error {
 	return nil
 }
 
-// waitReady waits until each host has a port that is up for each of its VMs.
+// waitReady waits until each host knows the others and has a port that is up
+// for each of its VMs.
 func (c *cluster) waitReady() error {
-	c.lab.Logf("waiting until every VM's port is up")
+	c.lab.Logf("waiting until every VM's port is up and every host knows the way to the others")
 	for name, h := range c.hosts {
 		var missing []string
 		var last error
-		err := h.proc.WaitUntil("ports of all VMs on "+name, readyLimit, func() bool {
-			missing, last = c.portsDown(name)
+		err := h.proc.WaitUntil("complete network on "+name, readyLimit, func() bool {
+			missing, last = c.missingOn(name)
 			return last == nil && len(missing) == 0
 		})
 		if err != nil {
-			return errors.Join(fmt.Errorf("%w (not up: %v)", err, missing), last)
+			return errors.Join(fmt.Errorf("%w\nmissing: %v", err, missing), last)
 		}
 	}
 	return nil
 }
 
-// portsDown lists the VMs of a host whose port is not up.
-func (c *cluster) portsDown(name string) ([]string, error) {
+// missingOn lists what host name still lacks. It asks batond's socket itself:
+// a process for each look would take the guests' time.
+func (c *cluster) missingOn(name string) (missing []string, err error) {
 	ctx, cancel := context.WithTimeout(c.lab.Context(), startLimit)
 	defer cancel()
-	ports, err := hostapi.NewClient(c.hosts[name].socket).Ports(ctx)
+	client := hostapi.NewClient(c.hosts[name].socket)
+	stats, err := client.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !stats.Controller.Connected {
+		missing = append(missing, "controller")
+	}
+	if others := len(c.plan.hosts) - 1; stats.Neighbours < others {
+		missing = append(missing, fmt.Sprintf("neighbours (%d of %d)", stats.Neighbours, others))
+	}
+	ports, err := client.Ports(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +265,6 @@ func (c *cluster) portsDown(name string) ([]string, error) {
 	for _, p := range ports {
 		up[p.Name] = p.Up && p.Number != ""
 	}
-	var missing []string
 	for _, v := range c.plan.vms {
 		if v.host == name && !up[v.name] {
 			missing = append(missing, v.name)

@@ -21,7 +21,7 @@ type check struct {
 	Unit     string `json:"unit"` // packets, bytes
 	Sent     int64  `json:"sent"`
 	Received int64  `json:"received"`
-	Lost     int64  `json:"lost"` // sent - received; for counters: dropped
+	Lost     int64  `json:"lost"` // sent - received
 	Detail   string `json:"detail"`
 	OK       bool   `json:"ok"`
 }
@@ -38,12 +38,7 @@ func newReport() *report { return &report{Checks: []check{}} }
 
 // add counts a check and shows it as progress.
 func (r *report) add(l *lab.Lab, k check) {
-	if k.Lost == 0 {
-		k.Lost = k.Sent - k.Received
-	}
-	if k.What == "counters" {
-		k.Lost = k.Sent - k.Received
-	}
+	k.Lost = k.Sent - k.Received
 	r.Checks = append(r.Checks, k)
 	l.Logf("%-4s %s %s: %d of %d %s (%s) %s", verdict(k.OK), k.What, path(k), k.Received, k.Sent, k.Unit, k.Where, k.Detail)
 }
