@@ -34,7 +34,9 @@
 // after it armed it, so that no packet falls between the two.
 //
 // Invariants: a frame is one buffer (scatter is off); larger ones the device drops
-// and counts in XStats. A queue is polled by one goroutine at a time, on any
+// and counts in XStats. Only net_af_packet cuts them short instead, at framesz
+// less 66 bytes: keep the interface's MTU below (checked if Config.MTU is given)
+// and its segmentation offloads off. A queue is polled by one goroutine at a time, on any
 // thread. After Close the pool has all its buffers back, but for those that the
 // workers hold.
 //
