@@ -207,7 +207,11 @@ func (c *Connector) runConnector(ctx context.Context) {
 			continue
 		}
 		lastErr = ""
+		// Whoever got an answer must find the session here: it starts under the lock.
+		c.mu.Lock()
 		s := NewSession(conn, State{}, c.cfg.Backend, c.log)
+		c.session = s
+		c.mu.Unlock()
 		if c.serve(ctx, s); errors.Is(s.Err(), ErrDetached) {
 			return
 		}
@@ -235,6 +239,9 @@ func (c *Connector) serveAdopted(ctx context.Context) bool {
 		c.cfg.Backend.Disconnected()
 		return true
 	}
+	c.mu.Lock()
+	c.session = s
+	c.mu.Unlock()
 	c.serve(ctx, s)
 	return !errors.Is(s.Err(), ErrDetached)
 }
@@ -263,16 +270,17 @@ func (c *Connector) connect(ctx context.Context) (*Conn, error) {
 	return conn, err
 }
 
-// serve waits for the end of a session.
+// serve waits for the end of the present session s.
 func (c *Connector) serve(ctx context.Context, s *Session) {
-	c.setSession(s)
 	c.log.Info("front end connected", "mode", c.cfg.Mode.String())
 	select {
 	case <-s.Done():
 	case <-ctx.Done():
 		s.Close()
 	}
-	c.setSession(nil)
+	c.mu.Lock()
+	c.session = nil
+	c.mu.Unlock()
 	n := s.Counts()
 	reason := s.Err()
 	args := []any{"reason", reason, "messages", n.Messages, "refused", n.Refused, "unknown", n.Unknown}
@@ -285,12 +293,6 @@ func (c *Connector) serve(ctx context.Context, s *Session) {
 	default:
 		c.log.Warn("front end disconnected", args...)
 	}
-}
-
-func (c *Connector) setSession(s *Session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.session = s
 }
 
 // sleep waits for d or for the end of ctx.
