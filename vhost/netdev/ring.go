@@ -43,15 +43,21 @@ var (
 func (d *Device) ringConfig(r *ring) virtq.Config {
 	c := virtq.Config{
 		Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, Base: r.base,
-		HeaderSize: 10,
+		HeaderSize: headerSize(d.features),
 		Mergeable:  d.features&proto.FeatureMrgRxbuf != 0,
 		Indirect:   d.features&proto.FeatureIndirectDesc != 0,
 		EventIdx:   d.features&proto.FeatureEventIdx != 0,
 	}
-	if d.features&(proto.FeatureVersion1|proto.FeatureMrgRxbuf) != 0 {
-		c.HeaderSize = 12 // num_buffers is part of the header
-	}
 	return c
+}
+
+// headerSize is the length of virtio_net_hdr in bytes: num_buffers is part of it
+// with VERSION_1 or MRG_RXBUF (virtio 1.2, 5.1.6).
+func headerSize(features uint64) int {
+	if features&(proto.FeatureVersion1|proto.FeatureMrgRxbuf) != 0 {
+		return 12
+	}
+	return 10
 }
 
 // ready tells whether r has all it needs to run.

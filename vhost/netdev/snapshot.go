@@ -78,6 +78,7 @@ type Snapshot struct {
 	Offered          uint64            `json:"features_offered"`
 	Features         uint64            `json:"features"`
 	ProtocolFeatures uint64            `json:"protocol_features"`
+	HeaderSize       int               `json:"header_size"` // of virtio_net_hdr, bytes
 	Status           uint8             `json:"status"`
 	Rings            []RingInfo        `json:"rings"`
 	Regions          []RegionInfo      `json:"regions"`
@@ -96,7 +97,7 @@ func (d *Device) Snapshot() Snapshot {
 	s := Snapshot{
 		Name: d.cfg.Name, Socket: d.cfg.Socket, Connected: d.connected,
 		Up: info.Up, QueuePairs: len(d.queues), ActiveQueues: d.ActiveQueues(), MTU: info.MTU,
-		Offered: d.Features(), Features: d.features, ProtocolFeatures: d.protocol, Status: d.status,
+		Offered: d.Features(), Features: d.features, ProtocolFeatures: d.protocol, HeaderSize: headerSize(d.features), Status: d.status,
 		Refused: d.counts.Refused.Load(), Disconnects: d.counts.Disconnects.Load(),
 		Broken: map[string]uint64{},
 	}

@@ -7,22 +7,30 @@ type chain struct {
 	table    guestmem.DescTable // indirect
 	left     int                // descriptors that the chain may still have
 	idx      uint16
+	loaded   bool // next's first descriptor was read by begin
 	indirect bool
 	end      bool
 }
 
-// begin is the chain at available index i; false if the entry is bad.
-func (q *Split) begin(vw *view, i uint16) (c chain, head uint16, ok bool) {
+// begin reads the entry at available index i and the chain's first descriptor, into
+// d; false, and the ring is broken, if the entry is bad. Most chains are this one
+// descriptor, so the caller looks at it before it sets up a walk.
+func (q *Split) begin(vw *view, i uint16, d *guestmem.Desc) (head uint16, ok bool) {
 	head = vw.ring.AvailEntry(i)
 	if uint32(head) >= q.num {
-		q.Break(ReasonBadHead)
-		return chain{}, head, false
+		return head, q.bad(ReasonBadHead)
 	}
-	return chain{left: int(q.num), idx: head}, head, true
+	*d = vw.ring.Desc(head)
+	return head, true
 }
 
-// next reads the chain's next buffer. It returns false at the chain's end, and
-// after breaking the ring (then it.bad()).
+// walk is a chain whose first descriptor begin has read.
+func (q *Split) walk(head uint16) chain {
+	return chain{left: int(q.num), idx: head, loaded: true}
+}
+
+// next gives the chain's next buffer in d, which holds the first one already. It
+// returns false at the chain's end, and after breaking the ring.
 func (q *Split) next(vw *view, it *chain, d *guestmem.Desc) bool {
 	if it.end {
 		return false
@@ -36,7 +44,10 @@ func (q *Split) next(vw *view, it *chain, d *guestmem.Desc) bool {
 		if uint32(it.idx) >= q.num {
 			return q.bad(ReasonBadNext)
 		}
-		*d = vw.ring.Desc(it.idx)
+		if !it.loaded {
+			*d = vw.ring.Desc(it.idx)
+		}
+		it.loaded = false
 		if d.Flags&guestmem.DescIndirect != 0 && !q.enter(vw, it, d) {
 			return false
 		}

@@ -61,29 +61,44 @@ func (q *Split) Dequeue(c *buf.Cache, v *buf.Vec) int {
 // readFrame copies the frame of the next chain, without its virtio header, into b.
 // Nothing is offered that would put a meaning into the header, so it is not looked at.
 func (q *Split) readFrame(vw *view, b *buf.Buf) (head uint16, what verdict) {
-	it, head, ok := q.begin(vw, q.lastAvail)
+	var d guestmem.Desc
+	head, ok := q.begin(vw, q.lastAvail, &d)
 	if !ok {
 		return head, ringBroken
 	}
 	skip := uint32(q.hdrSize)
-	var d guestmem.Desc
-	for q.next(vw, &it, &d) {
-		if d.Flags&guestmem.DescWrite != 0 {
-			q.Break(ReasonWritable)
-			break
-		}
-		if what := q.readBuffer(vw, &d, &skip, b); what != frameOK {
-			return head, what
-		}
+	if d.Flags == 0 {
+		q.walked++
+		what = q.readBuffer(vw, &d, &skip, b)
+	} else {
+		what = q.readChain(vw, head, &d, &skip, b)
 	}
-	if q.broken.Load() != 0 {
-		return head, ringBroken
+	if what != frameOK {
+		return head, what
 	}
 	if b.Len() < minFrame {
 		q.stats.ShortFrame.Add(1)
 		return head, frameDropped
 	}
 	return head, frameOK
+}
+
+// readChain appends the buffers of a chain whose first descriptor is d.
+func (q *Split) readChain(vw *view, head uint16, d *guestmem.Desc, skip *uint32, b *buf.Buf) verdict {
+	it := q.walk(head)
+	for q.next(vw, &it, d) {
+		if d.Flags&guestmem.DescWrite != 0 {
+			q.Break(ReasonWritable)
+			return ringBroken
+		}
+		if what := q.readBuffer(vw, d, skip, b); what != frameOK {
+			return what
+		}
+	}
+	if q.broken.Load() != 0 {
+		return ringBroken
+	}
+	return frameOK
 }
 
 // readBuffer appends one buffer to b, less the part of the header that is in it.

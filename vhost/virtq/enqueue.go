@@ -62,11 +62,18 @@ func (q *Split) gather(vw *view, need, avail int) (gathered, int) {
 		if chains > avail {
 			return gatherFull, 0
 		}
-		it, head, ok := q.begin(vw, q.lastAvail+uint16(chains-1))
+		var d guestmem.Desc
+		head, ok := q.begin(vw, q.lastAvail+uint16(chains-1), &d)
 		if !ok {
 			return gatherBroken, 0
 		}
-		got, ok := q.gatherChain(vw, &it, need)
+		var got int
+		if d.Flags == guestmem.DescWrite {
+			q.walked++
+			got, ok = q.gatherBuffer(vw, &d, need)
+		} else {
+			got, ok = q.gatherChain(vw, head, &d, need)
+		}
 		if !ok {
 			return gatherBroken, 0
 		}
@@ -85,35 +92,44 @@ func (q *Split) gather(vw *view, need, avail int) (gathered, int) {
 	}
 }
 
-// gatherChain adds up to need bytes of one chain's buffers to pieces.
-func (q *Split) gatherChain(vw *view, it *chain, need int) (got int, ok bool) {
-	var d guestmem.Desc
-	for got < need && q.next(vw, it, &d) {
+// gatherChain adds up to need bytes of a chain's buffers to pieces; d is its first
+// descriptor.
+func (q *Split) gatherChain(vw *view, head uint16, d *guestmem.Desc, need int) (got int, ok bool) {
+	it := q.walk(head)
+	for got < need && q.next(vw, &it, d) {
 		if d.Flags&guestmem.DescWrite == 0 {
 			return 0, q.bad(ReasonReadOnly)
 		}
-		addr, left := d.Addr, d.Len
-		for {
-			s, ok := vw.cursor.Span(addr, left)
-			if !ok {
-				return 0, q.bad(ReasonBadAddress)
-			}
-			addr += uint64(s.Len())
-			left -= uint32(s.Len())
-			use := s.Slice(0, uint32(min(s.Len(), need-got)))
-			if use.Len() > 0 {
-				if len(q.pieces) == maxPieces {
-					return 0, q.bad(ReasonTinyBuffers)
-				}
-				q.pieces = append(q.pieces, use)
-				got += use.Len()
-			}
-			if left == 0 {
-				break
-			}
+		n, ok := q.gatherBuffer(vw, d, need-got)
+		if !ok {
+			return 0, false
 		}
+		got += n
 	}
 	return got, q.broken.Load() == 0
+}
+
+// gatherBuffer adds up to need bytes of one buffer to pieces.
+func (q *Split) gatherBuffer(vw *view, d *guestmem.Desc, need int) (got int, ok bool) {
+	for addr, left := d.Addr, d.Len; ; {
+		s, ok := vw.cursor.Span(addr, left)
+		if !ok {
+			return 0, q.bad(ReasonBadAddress)
+		}
+		addr += uint64(s.Len())
+		left -= uint32(s.Len())
+		use := s.Slice(0, uint32(min(s.Len(), need-got)))
+		if use.Len() > 0 {
+			if len(q.pieces) == maxPieces {
+				return 0, q.bad(ReasonTinyBuffers)
+			}
+			q.pieces = append(q.pieces, use)
+			got += use.Len()
+		}
+		if left == 0 {
+			return got, true
+		}
+	}
 }
 
 // scatter writes header and frame of b over the pieces, which hold exactly that much.
