@@ -34,6 +34,6 @@
 // are attached and detached by the worker that polls them; it counts as holding
 // nothing meanwhile, so that a port may wait for the workers in Attach.
 //
-// GOMAXPROCS should exceed the number of workers by two: a worker never gives
-// its processor away unless it sleeps.
+// A worker never gives its processor away unless it sleeps: Start sees to it
+// that GOMAXPROCS leaves some for the rest of the program.
 package worker

@@ -85,7 +85,13 @@ func tryCPU(cpu int) error {
 	return nil
 }
 
-// Start lets the workers run.
+// spareProcs is how many of Go's processors there must be beyond the workers'.
+// A worker that polls, or has just gone to sleep in the kernel, keeps its
+// processor for up to 10 ms: without others the control side would wait so long.
+const spareProcs = 2
+
+// Start lets the workers run. It raises GOMAXPROCS if that leaves too few
+// processors beside them.
 func (p *Pool) Start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,6 +99,9 @@ func (p *Pool) Start() {
 		return
 	}
 	p.begun = true
+	if need := len(p.workers) + spareProcs; runtime.GOMAXPROCS(0) < need {
+		runtime.GOMAXPROCS(need)
+	}
 	for _, w := range p.workers {
 		// Seen as running from here on: who waits for all workers waits for this one too.
 		w.state.Store(stateRunning)
