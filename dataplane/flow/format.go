@@ -47,8 +47,16 @@ func (i FieldInfo) FormatValue(v [16]byte) string {
 	return fmt.Sprint(n)
 }
 
-// formatMasked writes value/mask, the mask in the way that is usual for the field.
-func (i FieldInfo) formatMasked(v, m [16]byte) string {
+// formatMasked writes value/mask, the mask in the way that is usual for the
+// field. In a match for IPv6 (v6) an address is never taken for an IPv4 one.
+func (i FieldInfo) formatMasked(v, m [16]byte, v6 bool) string {
+	if v6 && i.Form == FormIP {
+		if ones, contiguous := prefixBits(m[:]); contiguous && ones < 128 {
+			return netip.PrefixFrom(netip.AddrFrom16(v), ones).String()
+		} else if contiguous {
+			return netip.AddrFrom16(v).String()
+		}
+	}
 	switch ones, contiguous := prefixBits(m[:i.Size]); {
 	case contiguous && ones == 8*i.Size:
 		return i.FormatValue(v)
@@ -81,9 +89,10 @@ func prefixBits(m []byte) (ones int, contiguous bool) {
 // "datapath=5,eth_dst=00:00:5e:00:53:01", or "any".
 func (m Match) String() string {
 	var parts []string
+	v6 := m.Mask.EthType == 0xffff && m.Value.EthType == EtherTypeIPv6
 	for _, i := range AllFields() {
 		if mask := m.Mask.Get(i.ID); mask != [16]byte{} {
-			parts = append(parts, i.Name+"="+i.formatMasked(m.Value.Get(i.ID), mask))
+			parts = append(parts, i.Name+"="+i.formatMasked(m.Value.Get(i.ID), mask, v6))
 		}
 	}
 	if len(parts) == 0 {
