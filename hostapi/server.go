@@ -34,19 +34,28 @@ type Server struct {
 // ErrBusy is the error for a socket path that another process serves.
 var ErrBusy = errors.New("another process serves this socket: stop it, or choose another path")
 
-// listen opens a unix socket of mode 0660. A socket file that nobody serves is replaced.
-func listen(path string) (net.Listener, error) {
+// Probe says whether Serve could use the path, and changes nothing: batond asks
+// before it takes a device.
+//
+//	error: ErrBusy; a file that is no socket is there
+func Probe(path string) error {
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("socket %s: %w", path, ErrBusy)
+		return fmt.Errorf("socket %s: %w", path, ErrBusy)
 	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode()&os.ModeSocket == 0 {
-			return nil, fmt.Errorf("socket %s: a file that is no socket is there: remove it, or choose another path", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("socket %s: stale socket: %w", path, err)
-		}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("socket %s: a file that is no socket is there: remove it, or choose another path", path)
+	}
+	return nil
+}
+
+// listen opens a unix socket of mode 0660. A socket file that nobody serves is replaced.
+func listen(path string) (net.Listener, error) {
+	if err := Probe(path); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("socket %s: stale socket: %w", path, err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {

@@ -105,8 +105,7 @@ type Controller struct {
 	Since     string `json:"since,omitempty"` // RFC 3339
 	LastError string `json:"last_error,omitempty"`
 	Applied   uint64 `json:"applied"` // changes applied since the start
-	Rules     uint64 `json:"rules"`   // rules received since the start
-	Skipped   uint64 `json:"skipped"` // rules that reconciling found in place already
+	Entries   uint64 `json:"entries"` // rules, bindings and neighbours received since the start
 	Source    string `json:"source"`  // where the rules in force came from: controller, checkpoint, none
 }
 
@@ -130,12 +129,14 @@ type Vhost struct {
 type Ring struct {
 	Index     int    `json:"index"`
 	Direction string `json:"direction"` // rx: guest receives; tx: guest sends
+	Format    string `json:"format"`    // split or packed
 	Size      uint32 `json:"size"`
 	Started   bool   `json:"started"`
 	Enabled   bool   `json:"enabled"`
 	LastAvail uint16 `json:"last_avail"`
 	LastUsed  uint16 `json:"last_used"`
-	Calls     uint64 `json:"calls"`
+	Kicks     uint64 `json:"kicks"`            // from the guest
+	Calls     uint64 `json:"calls"`            // to the guest
 	Broken    string `json:"broken,omitempty"` // why the ring was given up
 }
 

@@ -78,7 +78,7 @@ func fillVhost(t *table, d hostapi.Vhost) {
 	t.row("protocol features", d.ProtocolFeatures)
 	t.row("header", fmt.Sprintf("%d bytes", d.HeaderBytes))
 	for _, r := range d.Rings {
-		state := fmt.Sprintf("%s, %d entries, avail %d, used %d, calls %d", r.Direction, r.Size, r.LastAvail, r.LastUsed, r.Calls)
+		state := fmt.Sprintf("%s, %s, %d entries, avail %d, used %d, kicks %d, calls %d", r.Direction, r.Format, r.Size, r.LastAvail, r.LastUsed, r.Kicks, r.Calls)
 		switch {
 		case r.Broken != "":
 			state += ", broken: " + r.Broken

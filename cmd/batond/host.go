@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"baton/controlplane/agent"
+	"baton/controlplane/openflow"
+	"baton/dataplane/pipeline"
+	"baton/dataplane/worker"
+	"baton/hostapi"
+	"baton/vhost/proto"
+)
+
+// retryPorts is how often ports that could not be made are tried again.
+const retryPorts = 5 * time.Second
+
+// host is a running batond: what was started, in the order of starting.
+type host struct {
+	settings *settings
+	loggers  *loggers
+	under    *underlay
+	pipe     *pipeline.Pipeline
+	pool     *worker.Pool
+	guests   *guestPorts
+	target   *target
+	agent    *agent.Agent
+	api      *hostapi.Server
+}
+
+// serve runs batond until ctx ends.
+//
+//	error: what could not be started, with the fix; everything is undone
+func serve(ctx context.Context, s *settings) error {
+	h := &host{settings: s, loggers: newLoggers(s)}
+	log := h.loggers.root
+	log.Info("starting", "version", version, "host", s.Host)
+	err := h.start(ctx)
+	if err == nil {
+		log.Info("ready", "socket", s.Socket)
+		err = h.run(ctx)
+	}
+	closeErr := h.close()
+	if closeErr != nil {
+		log.Error("not everything was undone", "error", closeErr)
+	}
+	if err == nil && closeErr == nil {
+		log.Info("ended")
+	}
+	return errors.Join(err, closeErr)
+}
+
+// start brings everything up. The cheap checks come first, so that a mistake in
+// the configuration costs nothing.
+func (h *host) start(ctx context.Context) (err error) {
+	s := h.settings
+	tlsConfig, err := s.loadTLS()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(s.Socket), s.StateDir, s.Vhost.SocketDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("folder %s: %w", dir, errors.Unwrap(err))
+		}
+	}
+	if err := hostapi.Probe(s.Socket); err != nil {
+		return err
+	}
+	if h.under, err = openUnderlay(s, h.loggers.part("dpdk")); err != nil {
+		return err
+	}
+	if err := h.startWorkers(ctx); err != nil {
+		return err
+	}
+	if err := h.startAgent(tlsConfig); err != nil {
+		return err
+	}
+	h.api, err = hostapi.Serve(s.Socket, &source{
+		host: s.Host, started: time.Now(), pipe: h.pipe, pool: h.pool, guests: h.guests,
+		under: h.under, agent: h.agent, loggers: h.loggers,
+	})
+	return err
+}
+
+func (h *host) startWorkers(ctx context.Context) (err error) {
+	s := h.settings
+	h.pipe = pipeline.New()
+	cfg := worker.Config{
+		Workers: len(s.Workers.CPUs), CPUs: s.Workers.CPUs, Source: h.under.pool, Pipeline: h.pipe, Endpoint: h.under.vtep,
+		BusyPoll: s.Workers.BusyPoll, Spin: s.Workers.Spin, Poll: s.Workers.PollInterval, MaxFlows: s.Workers.Flows,
+	}
+	if !s.Workers.Pin {
+		cfg.CPUs, cfg.Unlocked = nil, true
+	}
+	if h.pool, err = worker.New(cfg); err != nil {
+		return err
+	}
+	h.pool.Start()
+	if err := h.pool.AddPort(h.under.nic, worker.PortOptions{Underlay: true}); err != nil {
+		return err
+	}
+	mode := proto.ModeClient
+	if s.Vhost.Mode == "server" {
+		mode = proto.ModeServer
+	}
+	h.guests = &guestPorts{
+		log: h.loggers.part("vhost"), pool: h.pool, dir: s.Vhost.SocketDir, mode: mode, pairs: s.Vhost.QueuePairs,
+		innerMTU: h.under.vtep.InnerMTU(), ports: map[string]*guestPort{}, failed: map[string]error{},
+		onChange: func(name string) {
+			h.agent.PortChanged(h.target.status(name, openflow.PortStatus_EVENT_CHANGED))
+		},
+	}
+	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}
+	return nil
+}
+
+func (h *host) startAgent(tlsConfig *tls.Config) (err error) {
+	s := h.settings
+	vtep := h.under.vtep.Config()
+	h.agent, err = agent.New(agent.Config{
+		Target: h.target, Host: s.Host, Software: version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
+		Controllers: s.Controllers, TLS: tlsConfig, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
+		Log: h.loggers.part("agent"),
+	})
+	if err != nil {
+		return err
+	}
+	h.agent.Restore()
+	return nil
+}
+
+// run keeps the session with the controller and passes punted frames to it.
+func (h *host) run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- h.agent.Run(ctx) }()
+	retry := time.NewTicker(retryPorts)
+	defer retry.Stop()
+	for {
+		select {
+		case err := <-done:
+			if ctx.Err() != nil {
+				return nil // told to end
+			}
+			return err
+		case p := <-h.pool.Punts():
+			h.agent.PacketIn(&openflow.PacketIn{
+				InPort: uint64(p.Key.InPort), Reason: p.Reason, Frame: p.Frame, Length: uint32(len(p.Frame)),
+			})
+		case <-retry.C:
+			h.guests.retry(ctx, h.pipe.Snapshot())
+		}
+	}
+}
+
+// close undoes what start did, as far as it came, in reverse order.
+func (h *host) close() error {
+	var errs []error
+	if h.api != nil {
+		errs = append(errs, h.api.Close())
+	}
+	if h.guests != nil {
+		h.guests.close()
+	}
+	if h.pool != nil {
+		errs = append(errs, h.pool.Close())
+	}
+	if h.under != nil {
+		errs = append(errs, h.under.close())
+	}
+	return errors.Join(errs...)
+}
+
+// loadTLS reads the TLS files; nil if there are none.
+func (s *settings) loadTLS() (*tls.Config, error) {
+	if s.tlsFiles() == 0 {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(s.TLS.Cert, s.TLS.Key)
+	if err != nil {
+		return nil, fmt.Errorf("tls.cert %s with tls.key %s: %w", s.TLS.Cert, s.TLS.Key, err)
+	}
+	pem, err := os.ReadFile(s.TLS.CA)
+	if err != nil {
+		return nil, fmt.Errorf("tls.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.ca %s: no certificate in it", s.TLS.CA)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
+}
+
+var _ agent.Target = (*target)(nil)

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sort"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"baton/dataplane/flow"
+	"baton/dataplane/pipeline"
+	"baton/dataplane/worker"
+	"baton/vhost/netdev"
+	"baton/vhost/proto"
+)
+
+// guestPort is one VM's port: the device that workers poll and the connector
+// that keeps it joined to its front end.
+type guestPort struct {
+	binding   flow.Binding
+	path      string
+	device    *netdev.Device
+	connector *proto.Connector
+}
+
+// guestPorts keeps one guestPort for each binding.
+//
+//	conc: safe for concurrent use
+type guestPorts struct {
+	log      hclog.Logger
+	pool     *worker.Pool
+	dir      string
+	mode     proto.Mode
+	pairs    int
+	innerMTU int // what the underlay leaves for guests, bytes of L3
+	onChange func(name string)
+
+	mu     sync.Mutex
+	ports  map[string]*guestPort
+	failed map[string]error // bindings whose port could not be made, tried again later
+}
+
+// reconcile makes the ports that bindings name and removes the others. A port
+// that cannot be made does not keep the others from being made.
+func (g *guestPorts) reconcile(ctx context.Context, bindings []flow.Binding) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	want := make(map[string]flow.Binding, len(bindings))
+	for _, b := range bindings {
+		want[b.Name] = b
+	}
+	for name, p := range g.ports {
+		if b, ok := want[name]; !ok || b.MAC != p.binding.MAC || b.MTU != p.binding.MTU {
+			g.remove(name)
+		}
+	}
+	clear(g.failed)
+	for _, b := range bindings {
+		if p, ok := g.ports[b.Name]; ok {
+			p.binding = b // the number is the pipeline's business
+			continue
+		}
+		if err := g.add(ctx, b); err != nil {
+			g.log.Error("no port for this binding", "port", b.Name, "error", err)
+			g.failed[b.Name] = err
+		}
+	}
+}
+
+func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
+	mtu := g.innerMTU
+	if b.MTU != 0 {
+		mtu = min(mtu, int(b.MTU))
+	}
+	p := &guestPort{binding: b, path: filepath.Join(g.dir, b.Name+".sock")}
+	var err error
+	p.device, err = netdev.New(netdev.Config{
+		Name: b.Name, Socket: p.path, QueuePairs: g.pairs, MTU: mtu,
+		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
+		OnChange: func() { g.onChange(b.Name) },
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.pool.AddPort(p.device, worker.PortOptions{}); err != nil {
+		p.device.Close()
+		return err
+	}
+	p.connector, err = proto.Start(ctx, proto.Config{
+		Port: b.Name, Path: p.path, Mode: g.mode, Backend: p.device, Log: g.log,
+	})
+	if err != nil {
+		g.pool.RemovePort(b.Name)
+		p.device.Close()
+		return err
+	}
+	g.ports[b.Name] = p
+	g.log.Info("port made", "port", b.Name, "number", b.Number, "socket", p.path, "mode", g.mode)
+	return nil
+}
+
+// remove ends the session first, so that nobody touches the guest when its port goes.
+func (g *guestPorts) remove(name string) {
+	p := g.ports[name]
+	delete(g.ports, name)
+	p.connector.Close()
+	if err := g.pool.RemovePort(name); err != nil {
+		g.log.Error("port not taken from its workers", "port", name, "error", err)
+	}
+	if err := p.device.Close(); err != nil {
+		g.log.Error("device not closed", "port", name, "error", err)
+	}
+	g.log.Info("port removed", "port", name)
+}
+
+// retry makes another try at the ports that failed.
+func (g *guestPorts) retry(ctx context.Context, s *pipeline.Snapshot) {
+	g.mu.Lock()
+	some := len(g.failed) > 0
+	g.mu.Unlock()
+	if some {
+		g.reconcile(ctx, s.Bindings())
+	}
+}
+
+// close removes all ports.
+func (g *guestPorts) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name := range g.ports {
+		g.remove(name)
+	}
+}
+
+// list is the ports by name.
+func (g *guestPorts) list() []*guestPort {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]*guestPort, 0, len(g.ports))
+	for _, p := range g.ports {
+		all = append(all, p)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].binding.Name < all[j].binding.Name })
+	return all
+}
+
+// problem is why a binding has no port; nil if it has one.
+func (g *guestPorts) problem(name string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.failed[name]; err != nil {
+		return fmt.Errorf("port %s: %w", name, err)
+	}
+	return nil
+}
