@@ -24,6 +24,9 @@ func (c *Compiler) Apply(changes []model.Change) map[string]flow.Change {
 			continue
 		}
 		d.mark(ch.Ref, old, ch.Object) // with the references as they were
+		if ch.Object == nil && ch.Ref.Kind == model.KindHost {
+			d.hosts[ch.Ref.Name] = false // if it comes back, it comes back with nothing
+		}
 		c.x.set(ch.Ref, ch.Object)
 		d.mark(ch.Ref, old, ch.Object) // and as they are
 	}
@@ -42,7 +45,7 @@ type delta struct {
 	c          *Compiler
 	units      map[model.Ref]struct{}
 	before     map[flow.RuleID][]claim
-	hosts      map[string]bool                    // those there were before: all, by name
+	hosts      map[string]bool                    // those there were before; false: removed since
 	bindings   map[string]map[string]flow.Binding // by host, of the hosts that may get others
 	neighbours map[string]map[uint32]flow.Neighbour
 }
@@ -195,8 +198,8 @@ func (d *delta) sortedUnits() []model.Ref {
 func (d *delta) changes() map[string]flow.Change {
 	out := map[string]flow.Change{}
 	rules := d.ruleChanges()
-	for host := range d.hosts {
-		if d.c.x.state.Hosts[host] == nil {
+	for host, stayed := range d.hosts {
+		if !stayed {
 			out[host] = flow.Change{Replace: true}
 			continue
 		}

@@ -237,8 +237,8 @@ func TestOnePortTouchesLittle(t *testing.T) {
 func TestCookies(t *testing.T) {
 	for ref, want := range map[model.Ref]uint64{
 		{}:                                    0xaf63a24c860189fe,
-		{Kind: model.KindPort, Name: "vm1"}:   0x283595cc61f46dae,
-		{Kind: model.KindSwitch, Name: "vm1"}: 0,
+		{Kind: model.KindPort, Name: "vm1"}:   0x3cca73de00ad58dd,
+		{Kind: model.KindSwitch, Name: "vm1"}: 0x283595cc61f46dae,
 	} {
 		if got := compile.Cookie(ref); got != want {
 			t.Errorf("%s: %#x, want %#x", ref, got, want)

@@ -25,6 +25,7 @@ type base struct {
 	state      *model.State // without the hosts' status; never changed
 	generation int64        // revision of the guard
 	revision   int64
+	cached     bool // state is remembered, not read
 }
 
 // load is the network as it is now. While nobody else writes it costs one small read.
@@ -48,13 +49,13 @@ func (s *Store) load(ctx context.Context) (*base, error) {
 		}
 	}
 	if cached != nil && generation != 0 && cached.generation == generation {
-		return &base{cached.state, generation, resp.Header.Revision}, nil
+		return &base{cached.state, generation, resp.Header.Revision, true}, nil
 	}
 	snap, err := s.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b := &base{model.NewState(), snap.generation, snap.Revision}
+	b := &base{model.NewState(), snap.generation, snap.Revision, false}
 	for _, o := range snap.State.List("") {
 		b.state.Set(stored(o))
 	}
@@ -121,6 +122,14 @@ func (s *Store) change(ctx context.Context, dry bool, work func(*base) (*plan, e
 			return nil, err
 		}
 		p.result.Revision = b.revision
+		if b.cached && len(p.result.Unchanged) > 0 {
+			// That nothing is to be done is only said after a look: somebody may have
+			// spoilt a value by other means, and apply is what puts it right.
+			s.mu.Lock()
+			s.cache = nil
+			s.mu.Unlock()
+			continue
+		}
 		if dry || len(p.ops) == 0 {
 			return p, nil
 		}

@@ -17,6 +17,9 @@ func zapLogger(l hclog.Logger, closing *atomic.Bool) *zap.Logger {
 	return zap.New(bridge{l: l, closing: closing})
 }
 
+// quietly is for the client: what it warns of comes back as an error too.
+var quietly atomic.Bool
+
 // bridge is a zapcore.Core that writes to hclog.
 type bridge struct {
 	l       hclog.Logger
@@ -89,3 +92,5 @@ func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 
 // Sync has nothing to do.
 func (b bridge) Sync() error { return nil }
+
+func init() { quietly.Store(true) }

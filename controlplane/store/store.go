@@ -19,7 +19,7 @@ import (
 
 const (
 	probeInterval  = 2 * time.Second // between looks whether etcd answers: half a host's patience
-	maxRequestSize = 16 << 20        // bytes: a network of some 50000 objects in one Apply
+	maxRequestSize = 10 << 20        // bytes, the most that etcd recommends: some 40000 objects in one Apply
 	dialTimeout    = 2 * time.Second // to say why an endpoint cannot be reached
 )
 
@@ -108,7 +108,7 @@ func (s *Store) connect(ctx context.Context, endpoints []string) error {
 		DialKeepAliveTime:    5 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   maxRequestSize + 1<<20,
-		Logger:               zapLogger(s.log.Named("client"), nil),
+		Logger:               zapLogger(s.log.Named("client"), &quietly),
 		DialOptions:          []grpc.DialOption{grpc.WithUserAgent("baton-controller")},
 	})
 	if err != nil {
@@ -241,6 +241,10 @@ func (s *Store) Close() error {
 func (s *Store) request(ctx context.Context, what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	if s.ctx.Err() != nil {
+		return fmt.Errorf("store: %s: %w", what, ErrClosed)
+	}
 	err := f(ctx)
 	switch {
 	case err == nil:

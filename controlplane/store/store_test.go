@@ -108,6 +108,7 @@ nextHop: 10.0.1.254
 `
 
 func TestApplyAllocatesAndKeepsIDs(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	r := apply(t, s, network)
 	if len(r.Created) != 6 || len(r.Updated)+len(r.Unchanged) != 0 {
@@ -135,6 +136,7 @@ func TestApplyAllocatesAndKeepsIDs(t *testing.T) {
 }
 
 func TestGetPrintsWhatApplyAccepts(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	apply(t, s, network)
 	all, err := s.List(testContext(t), "")
@@ -151,6 +153,7 @@ func TestGetPrintsWhatApplyAccepts(t *testing.T) {
 }
 
 func TestRefusedChangeChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	apply(t, s, network)
 	before := snapshot(t, s)
@@ -177,6 +180,7 @@ func TestRefusedChangeChangesNothing(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	r, err := s.Apply(testContext(t), parse(t, network), store.ApplyOptions{DryRun: true})
 	if err != nil || len(r.Created) != 6 || r.Objects[1].(*model.Switch).ID() == 0 {
@@ -188,6 +192,7 @@ func TestDryRun(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	apply(t, s, network)
 	ref := func(k model.Kind, name string) model.Ref { return model.Ref{Kind: k, Name: name} }
@@ -233,6 +238,7 @@ func ports(sw string, n int) string {
 }
 
 func TestLargeApplyIsOneRevision(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	const n = 3000
 	from := snapshot(t, s)
@@ -250,6 +256,7 @@ func TestLargeApplyIsOneRevision(t *testing.T) {
 }
 
 func TestConcurrentAppliesNeverClash(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	other := open(t, store.Config{Endpoints: []string{s.Endpoint()}})
 	apply(t, s, "kind: Switch\nname: blue\n")
