@@ -66,7 +66,7 @@ ip: 10.0.1.11
 // TestProblems has every complaint there is, all lines of it.
 func TestProblems(t *testing.T) {
 	cases := []struct{ name, text, want string }{
-		{"tab", "kind: Host\n\tname: x\n", "f.yaml:2: not YAML: found character that cannot start any token"},
+		{"tab", "kind: Host\n\tname: x\n", "f.yaml:2: not YAML: found a tab character that violates indentation"},
 		{"empty", "# nothing\n", "f.yaml: no objects in it; write at least kind: and name:"},
 		{"list", "- kind: Host\n", "f.yaml:1: a document is a mapping with kind: and name:, not a list"},
 		{"no kind", "name: x\n", "f.yaml:1: kind: missing; write one of Host, Switch, Router, Port, Route"},
@@ -113,7 +113,7 @@ f.yaml:37: route x: router: there is no router "r9"; make it first, or in the sa
 		{"VM with length", ground + "kind: Port\nname: vm2\nswitch: blue\nip: 10.0.1.12/24\n", "f.yaml:26: port vm2: ip: 10.0.1.12/24 has a prefix length; a VM's port takes the address alone, 10.0.1.12"},
 		{"router without length", ground + "kind: Port\nname: gw2\nswitch: blue\nrouter: r1\nip: 10.0.2.1\n", "f.yaml:27: port gw2: ip: 10.0.2.1 lacks the length of its subnet, which a router's port needs; write it as 10.0.2.1/24"},
 		{"router on a host", ground + "kind: Port\nname: gw2\nswitch: blue\nrouter: r1\nip: 10.0.2.1/24\nhost: h1\n", "f.yaml:28: port gw2: host: a router's port is on every host; leave it out"},
-		{"subnets overlap", ground + "kind: Port\nname: zz\nswitch: blue\nrouter: r1\nip: 10.0.2.1/16\n", "f.yaml:27: port zz: ip: subnets of router r1 overlap: 10.0.0.0/16 and 10.0.1.0/24 (port gw); give each port of a router its own subnet"},
+		{"subnets overlap", ground + "kind: Port\nname: zz\nswitch: blue\nrouter: r1\nip: 10.0.2.1/16\n", "f.yaml:16: port gw: ip: subnet 10.0.1.0/24 overlaps 10.0.0.0/16 of port zz on router r1; give each port of a router its own subnet"},
 		{"multicast IP", ground + "kind: Port\nname: vm2\nswitch: blue\nip: 224.0.0.1\n", "f.yaml:26: port vm2: ip: 224.0.0.1 cannot be the address of one machine\nf.yaml:26: port vm2: ip: 224.0.0.1 lies outside the subnets of switch blue (10.0.1.0/24 of port gw); take one inside"},
 		{"next hop nowhere", ground + "kind: Route\nname: x\nrouter: r1\nprefix: 0.0.0.0/0\nnextHop: 10.0.2.1\n", "f.yaml:27: route x: nextHop: 10.0.2.1 is on no subnet of router r1; give the router a port there first"},
 		{"next hop itself", ground + "kind: Route\nname: x\nrouter: r1\nprefix: 0.0.0.0/0\nnextHop: 10.0.1.1\n", "f.yaml:27: route x: nextHop: 10.0.1.1 is the router's own address (port gw); name the machine behind it"},

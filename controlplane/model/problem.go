@@ -28,10 +28,13 @@ type Document struct {
 	Lines  map[string]int // by key, such as "ip" or "gateway.mac"
 }
 
-// At is the place of a key, or of the document where the key is not written.
+// At is the place of a key, or of what it is missing from.
 func (d *Document) At(field string) Pos {
 	if n, ok := d.Lines[field]; ok {
 		return Pos{d.Pos.File, n}
+	}
+	if outer, _, inner := strings.Cut(field, "."); inner {
+		return d.At(outer)
 	}
 	return d.Pos
 }

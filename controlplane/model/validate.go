@@ -173,12 +173,20 @@ func (v *validator) links() {
 				continue
 			}
 			if widest != nil && widest.IP.Prefix().Overlaps(sub) {
-				v.clash(widest.Ref(), p.Ref(), "ip", fmt.Sprintf("subnets of router %s overlap: %s and %s", router, widest.IP.Prefix(), sub)+" (%s); give each port of a router its own subnet")
+				v.overlap(router, widest, p)
 				continue
 			}
 			widest = p
 		}
 	}
+}
+
+// overlap reports two ports of a router in one subnet.
+func (v *validator) overlap(router string, a, b *Port) {
+	if !v.changed[b.Ref()] {
+		a, b = b, a
+	}
+	v.clash(a.Ref(), b.Ref(), "ip", fmt.Sprintf("subnet %s overlaps %s of ", b.IP.Prefix(), a.IP.Prefix())+"%s on router "+router+"; give each port of a router its own subnet")
 }
 
 // linksByRouter is the routers' ports, in order of their names.
