@@ -15,7 +15,7 @@ const (
 	pingInterval = 20 * time.Millisecond
 	pingSize     = 56 // bytes of payload, as ping(8) has it
 
-	transferSize  = 16 << 20 // bytes; a few seconds under TCG
+	transferSize  = 32 << 20 // bytes; a few seconds under TCG
 	transferSeed  = 2026
 	transferLimit = 90 * time.Second
 

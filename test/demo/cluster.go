@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"baton/controlplane/api"
 	"baton/hostapi"
 	"baton/test/lab"
 	"baton/test/lab/guestwire"
@@ -21,6 +22,10 @@ const (
 	bootLimit  = 90 * time.Second // for all guests together, under TCG on two cores
 	readyLimit = 30 * time.Second // for rules and rings to be in place
 )
+
+// headerBytes of each packet are captured: Geneve with its option and the inner
+// headers are 116; the bulk transfer's payload would only keep tshark busy.
+const headerBytes = 256
 
 // cluster is everything that runs.
 type cluster struct {
@@ -88,7 +93,9 @@ func (c *cluster) startUnderlay() error {
 		h.socket = filepath.Join(h.dir, "batond.sock")
 		c.hosts[m.Name] = h
 	}
-	c.capture, err = c.lab.Capture("underlay", c.bridge.Netns, c.bridge.Name, "")
+	c.capture, err = c.lab.Capture(lab.CaptureConfig{
+		Name: "underlay", Netns: c.bridge.Netns, Ifname: c.bridge.Name, SnapLen: headerBytes,
+	})
 	return err
 }
 
@@ -226,7 +233,10 @@ func (c *cluster) bootGuests() error {
 // waitReady waits until each host knows the others and has a port that is up
 // for each of its VMs.
 func (c *cluster) waitReady() error {
-	c.lab.Logf("waiting until every VM's port is up and every host knows the way to the others")
+	c.lab.Logf("waiting until every VM's port is up and every host has what the controller wants there")
+	if err := c.waitInStep(); err != nil {
+		return err
+	}
 	for name, h := range c.hosts {
 		var missing []string
 		var last error
@@ -237,6 +247,36 @@ func (c *cluster) waitReady() error {
 		if err != nil {
 			return errors.Join(fmt.Errorf("%w\nmissing: %v", err, missing), last)
 		}
+	}
+	return nil
+}
+
+// waitInStep waits until the controller knows that every host of the example
+// has applied the whole network.
+func (c *cluster) waitInStep() error {
+	client, err := api.Dial(c.apiAt, nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	behind, last := "", error(nil)
+	err = c.lab.WaitFor("hosts in step with the controller", readyLimit, func() bool {
+		ctx, cancel := context.WithTimeout(c.lab.Context(), startLimit)
+		defer cancel()
+		var infos []*api.HostInfo
+		if infos, last = client.Hosts(ctx); last != nil {
+			return false
+		}
+		behind = ""
+		for _, h := range infos {
+			if !h.Connected || !h.InStep {
+				behind += fmt.Sprintf("%s (connected %v, in step %v, last error %q) ", h.Name, h.Connected, h.InStep, h.LastError)
+			}
+		}
+		return len(infos) == len(c.plan.hosts) && behind == ""
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w\nbehind: %s", err, behind), last)
 	}
 	return nil
 }

@@ -18,18 +18,26 @@ type Capture struct {
 	File string // pcap
 }
 
-// Capture records every packet that interface ifname of n sees, until Stop. On
-// a Bridge's interface that is all the underlay's traffic. filter is tcpdump's,
-// and may be empty.
-func (l *Lab) Capture(name string, n *Netns, ifname, filter string) (*Capture, error) {
-	c := &Capture{File: l.Path(name + ".pcap")}
+// CaptureConfig says what to record.
+type CaptureConfig struct {
+	Name    string // of the log and the file
+	Netns   *Netns
+	Ifname  string
+	Filter  string // tcpdump's; empty: everything
+	SnapLen int    // bytes of each packet to keep; 0: all
+}
+
+// Capture records every packet that an interface sees, until Stop. On a
+// Bridge's interface that is all the underlay's traffic.
+func (l *Lab) Capture(cfg CaptureConfig) (*Capture, error) {
+	c := &Capture{File: l.Path(cfg.Name + ".pcap")}
 	// Packets go to the file one by one, at once; -Z root keeps the right to write it.
-	args := []string{"-i", ifname, "-w", c.File, "-U", "--immediate-mode", "-n", "-s", "0", "-B", "16384", "-Z", "root"}
-	if filter != "" {
-		args = append(args, filter)
+	args := []string{"-i", cfg.Ifname, "-w", c.File, "-U", "--immediate-mode", "-n", "-s", strconv.Itoa(cfg.SnapLen), "-B", "16384", "-Z", "root"}
+	if cfg.Filter != "" {
+		args = append(args, cfg.Filter)
 	}
 	var err error
-	if c.proc, err = l.Start(ProcConfig{Name: name, Path: "tcpdump", Args: args, Netns: n}); err != nil {
+	if c.proc, err = l.Start(ProcConfig{Name: cfg.Name, Path: "tcpdump", Args: args, Netns: cfg.Netns}); err != nil {
 		return nil, err
 	}
 	return c, c.proc.WaitLine("listening on", 10*time.Second)

@@ -27,7 +27,7 @@ func TestCaptureAndDissect(t *testing.T) {
 		ports[name], err = n.RawPort("eth0")
 		must(t, err)
 	}
-	c, err := l.Capture("underlay-capture", bridge.Netns, bridge.Name, "")
+	c, err := l.Capture(lab.CaptureConfig{Name: "underlay-capture", Netns: bridge.Netns, Ifname: bridge.Name})
 	must(t, err)
 
 	option := lab.Option{SrcPort: 0x1122, DstPort: 0x3344, Flags: 0x0001, Command: 0xbeef}

@@ -209,13 +209,23 @@ func (l *Lab) Close() error {
 	}
 	l.spawn.close()
 	if l.opts.Keep {
-		l.Logf("kept the logs and captures in %s", l.dir)
+		errs = append(errs, l.keepDir())
 	} else if err := os.RemoveAll(l.dir); err != nil {
 		errs = append(errs, fmt.Errorf("lab: work folder: %w", err))
 	}
 	l.err = errors.Join(errs...)
 	close(l.closing)
 	return l.err
+}
+
+// keepDir gives the work folder a name that no later run takes for a dead one's.
+func (l *Lab) keepDir() error {
+	kept := filepath.Join(os.TempDir(), keptPrefix+l.id)
+	if err := os.Rename(l.dir, kept); err != nil {
+		return fmt.Errorf("lab: keep the work folder: %w", err)
+	}
+	l.Logf("kept the logs and captures in %s", kept)
+	return nil
 }
 
 // catchSignals closes the lab on SIGINT or SIGTERM and ends the process.

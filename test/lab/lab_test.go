@@ -144,6 +144,25 @@ func TestCloseUndoesInReverseOrder(t *testing.T) {
 	goleak.VerifyNone(t, leak)
 }
 
+func TestKeptFolderOutlivesTheNextRun(t *testing.T) {
+	var out bytes.Buffer
+	l, err := lab.New(lab.Options{Keep: true, Out: &out})
+	if err != nil {
+		t.Skip(err)
+	}
+	must(t, os.WriteFile(l.Path("note"), []byte("x"), 0o600))
+	must(t, l.Close())
+	_, kept, found := strings.Cut(strings.TrimSpace(out.String()), " in ")
+	if !found || exists(l.Dir()) {
+		t.Fatalf("said %q; %s is there: %v", out.String(), l.Dir(), exists(l.Dir()))
+	}
+	t.Cleanup(func() { os.RemoveAll(kept) })
+	lab.ForTest(t)
+	if !exists(filepath.Join(kept, "note")) {
+		t.Errorf("%s is gone", kept)
+	}
+}
+
 func TestProcLifeCycle(t *testing.T) {
 	l, err := lab.New(lab.Options{})
 	if err != nil {

@@ -16,7 +16,7 @@ func TestTwoOpenVSwitches(t *testing.T) {
 	l := lab.ForTest(t)
 	bridge, err := l.Underlay("underlay", 1600)
 	must(t, err)
-	capture, err := l.Capture("underlay-capture", bridge.Netns, bridge.Name, "udp port 6081")
+	capture, err := l.Capture(lab.CaptureConfig{Name: "underlay-capture", Netns: bridge.Netns, Ifname: bridge.Name, Filter: "udp port 6081"})
 	must(t, err)
 	const vni = 0xabcde
 	there := lab.Option{SrcPort: 1, DstPort: 2, Command: 0x0102}

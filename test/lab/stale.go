@@ -14,6 +14,7 @@ import (
 
 const (
 	dirPrefix   = "baton-lab-"
+	keptPrefix  = "baton-kept-"
 	netnsPrefix = "baton-ns-"
 	netnsDir    = "/run/netns" // where vishvananda/netns and ip(8) keep named namespaces
 )
