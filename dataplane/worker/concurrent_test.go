@@ -444,6 +444,11 @@ func TestRemovePort(t *testing.T) {
 	out := newDouble(t, "out", port.KindVhost, 1)
 	turn := 0
 	out.queues[0].limit = func(n int) int { turn++; return n - turn%2*n/2 }
+	// Its worker is slow, so that parcels wait for it while the other goes on.
+	out.queues[0].onRx = func() {
+		for begin := cycles(); cycles()-begin < toCycles(100*time.Microsecond); {
+		}
+	}
 	l.addPort(3, out)
 	l.apply(flow.Change{SetRules: []flow.Rule{toPort(3, number(3))}})
 	for i := range 300 {
