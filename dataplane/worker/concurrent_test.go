@@ -87,7 +87,7 @@ func TestConservation(t *testing.T) {
 				to := rapid.IntRange(0, 5).Draw(rt, "to")
 				c.SetRules = append(c.SetRules, toPort(dst, number(to+1)))
 			}
-			l.apply(c)
+			l.change(c)
 		}
 		rules()
 		add(1)
@@ -235,7 +235,7 @@ func TestBarrier(t *testing.T) {
 	for flip := range 200 {
 		old, now := flip%2, 1-flip%2
 		before := got[now].Load()
-		gen := l.apply(flow.Change{SetRules: []flow.Rule{toPort(1, number(now+2))}})
+		gen := l.change(flow.Change{SetRules: []flow.Rule{toPort(1, number(now+2))}})
 		if err := l.Barrier(ctx, gen); err != nil {
 			t.Fatal(err)
 		}
@@ -468,5 +468,36 @@ func TestRemovePort(t *testing.T) {
 	}
 	if l.Workers()[0].Handoffs+l.Workers()[1].Handoffs == 0 {
 		t.Error("no packet changed hands: the test shows nothing")
+	}
+}
+
+// TestHandoffFull: a worker that does not come back to its ring costs its own
+// ports' packets, counted, and nobody's time.
+func TestHandoffFull(t *testing.T) {
+	l := newLab(t, func(c *Config) { c.Workers, c.Handoffs = 2, 64 })
+	a := l.addPort(1, newDouble(t, "a", port.KindVhost, 1))
+	out := newDouble(t, "out", port.KindVhost, 1)
+	stuck, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	out.queues[0].onRx = func() { once.Do(func() { close(held); <-stuck }) }
+	l.apply(flow.Change{SetBindings: []flow.Binding{{Name: "out", Number: number(2)}}, SetRules: []flow.Rule{toPort(2, number(2))}})
+	if err := l.AddPort(out, PortOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	for i := range uint64(500) {
+		a.queues[0].inject(frame(1, 2, i))
+	}
+	eventually(t, "all are taken", func() bool {
+		tot := l.Totals()
+		return tot.RxPackets == 500 && tot.Dropped() == 500-64
+	})
+	if n := l.Parcels(); n != 64 {
+		t.Errorf("%d parcels wait, want 64", n)
+	}
+	close(stuck)
+	l.quiet(a)
+	if s := l.stat("a"); s.Drops[stats.DropHandoffFull] != 436 || l.stat("out").TxPackets != 64 {
+		t.Errorf("%d turned away, %d sent; want 436, 64", s.Drops[stats.DropHandoffFull], l.stat("out").TxPackets)
 	}
 }

@@ -268,8 +268,18 @@ func (l *lab) end() {
 	}
 }
 
-// apply makes a change and returns its generation.
-func (l *lab) apply(c flow.Change) uint64 {
+// apply makes a change and waits until the workers go by it.
+func (l *lab) apply(c flow.Change) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := l.Barrier(ctx, l.change(c)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// change makes a change and returns its generation.
+func (l *lab) change(c flow.Change) uint64 {
 	l.t.Helper()
 	gen, err := l.rules.Apply(c)
 	if err != nil {
