@@ -92,7 +92,7 @@ func (c *cluster) transfers(rep *report) error {
 		t, err := c.guests[a.name].SendTCP(c.guests[b.name], b.ip.String(), transferSize, transferSeed, transferLimit)
 		k := check{
 			What: "bulk TCP", From: a.name, To: b.name, Where: place(a, b), Unit: "bytes",
-			Sent: t.Sender.Bytes, Received: t.Receiver.Bytes,
+			Sent: transferSize, Received: t.Receiver.Bytes,
 		}
 		if err == nil {
 			err = t.Check(transferSize)

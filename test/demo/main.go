@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -93,6 +94,10 @@ func play(l *lab.Lab, o options, rep *report) error {
 	for _, step := range []func(*report) error{c.pings, c.bigPings, c.transfers, c.underlay, c.conservation} {
 		if err := step(rep); err != nil {
 			return err
+		}
+		// What follows a daemon's death proves nothing and takes minutes of time-outs.
+		if died := l.Unexpected(); len(died) > 0 {
+			return errors.New("stopped here: a process ended by itself")
 		}
 	}
 	return nil

@@ -16,25 +16,7 @@ const bootLimit = 60 * time.Second
 // Two guests on one cable of QEMU's own: every operation of the agent, with no
 // switch between that could be at fault.
 func TestTwoGuestsOnACable(t *testing.T) {
-	l := lab.ForTest(t)
-	cable := l.Path("cable")
-	a := startGuest(t, l, "vma", "52:54:00:00:00:0a", "stream,server=on,addr.type=unix,addr.path="+cable)
-	if err := a.WaitSocketFile(cable, 5*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	b := startGuest(t, l, "vmb", "52:54:00:00:00:0b", "stream,server=off,addr.type=unix,addr.path="+cable)
-	for _, g := range []*lab.Guest{a, b} {
-		if err := g.WaitReady(bootLimit); err != nil {
-			t.Fatal(err)
-		}
-		l.Logf("%s: Linux %s ready after %d ms of its own time", g.Name(), g.Hello().Kernel, g.Hello().UptimeMs)
-		if got := g.Hello().Links; len(got) != 1 || got[0] != "eth0" {
-			t.Fatalf("%s: links %v, want eth0", g.Name(), got)
-		}
-	}
-	must(t, a.Configure(guestwire.NetArgs{Link: "eth0", Addr: "10.0.0.1/24", MTU: 1400}))
-	must(t, b.Configure(guestwire.NetArgs{Link: "eth0", Addr: "10.0.0.2/24", Gateway: "10.0.0.1"}))
-
+	a, b := cabledGuests(t)
 	t.Run("exec", func(t *testing.T) { testExec(t, a) })
 	t.Run("ping", func(t *testing.T) { testPing(t, a) })
 	t.Run("arp", func(t *testing.T) {
@@ -82,6 +64,30 @@ func TestTwoGuestsOnACable(t *testing.T) {
 			t.Fatalf("pinged a guest that is off: %+v", r)
 		}
 	})
+}
+
+// cabledGuests are two guests, 10.0.0.1 and 10.0.0.2, each on one end of a cable.
+func cabledGuests(t *testing.T) (a, b *lab.Guest) {
+	t.Helper()
+	l := lab.ForTest(t)
+	cable := l.Path("cable")
+	a = startGuest(t, l, "vma", "52:54:00:00:00:0a", "stream,server=on,addr.type=unix,addr.path="+cable)
+	if err := a.WaitSocketFile(cable, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	b = startGuest(t, l, "vmb", "52:54:00:00:00:0b", "stream,server=off,addr.type=unix,addr.path="+cable)
+	for _, g := range []*lab.Guest{a, b} {
+		if err := g.WaitReady(bootLimit); err != nil {
+			t.Fatal(err)
+		}
+		l.Logf("%s: Linux %s ready after %d ms of its own time", g.Name(), g.Hello().Kernel, g.Hello().UptimeMs)
+		if got := g.Hello().Links; len(got) != 1 || got[0] != "eth0" {
+			t.Fatalf("%s: links %v, want eth0", g.Name(), got)
+		}
+	}
+	must(t, a.Configure(guestwire.NetArgs{Link: "eth0", Addr: "10.0.0.1/24", MTU: 1400}))
+	must(t, b.Configure(guestwire.NetArgs{Link: "eth0", Addr: "10.0.0.2/24", Gateway: "10.0.0.1"}))
+	return a, b
 }
 
 func startGuest(t *testing.T, l *lab.Lab, name, mac, netdev string) *lab.Guest {

@@ -51,7 +51,7 @@ func (l *Lab) Start(cfg ProcConfig) (*Proc, error) {
 	}
 	path, err := exec.LookPath(cfg.Path)
 	if err != nil {
-		return nil, fmt.Errorf("lab: %s: %w (scripts/install-packages lab installs the lab's programs)", cfg.Name, err)
+		return nil, missingProgram(cfg.Path, err)
 	}
 	p := &Proc{lab: l, cfg: cfg, logPath: l.Path(cfg.Name + ".log"), exited: make(chan struct{})}
 	log, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -78,6 +78,14 @@ func (l *Lab) Start(cfg ProcConfig) (*Proc, error) {
 	return p, nil
 }
 
+// missingProgram says how to get a program: those with a path are baton's own.
+func missingProgram(path string, err error) error {
+	if strings.Contains(path, "/") {
+		return fmt.Errorf("lab: %w: make build builds it", err)
+	}
+	return fmt.Errorf("lab: %w: scripts/install-packages lab installs it", err)
+}
+
 // Run starts a process that ends by itself, waits for it and returns its
 // standard output.
 //
@@ -85,7 +93,7 @@ func (l *Lab) Start(cfg ProcConfig) (*Proc, error) {
 func (l *Lab) Run(timeout time.Duration, n *Netns, path string, args ...string) (string, error) {
 	full, err := exec.LookPath(path)
 	if err != nil {
-		return "", fmt.Errorf("lab: %s: %w (scripts/install-packages lab installs the lab's programs)", path, err)
+		return "", missingProgram(path, err)
 	}
 	var out, warnings bytes.Buffer
 	cmd := exec.Command(full, args...)
