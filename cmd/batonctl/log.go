@@ -1,34 +1,55 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"baton/controlplane/api"
 	"baton/hostapi"
 )
 
 func newLog(o *options) *cobra.Command {
 	var name string
+	var controller bool
 	c := &cobra.Command{
-		Use:       "log LEVEL",
-		Short:     "Change what this host's batond logs, at once",
-		Example:   "  batonctl log debug\n  batonctl log trace --name vhost",
+		Use:   "log LEVEL",
+		Short: "Change what this host's batond, or the controller, logs, at once",
+		Long: `log changes what a running program logs, at once and until it ends: this host's
+batond, or with --controller the baton-controller of this machine, over its unix
+socket (--server).`,
+		Example: "  batonctl log debug\n  batonctl log trace --name vhost\n" +
+			"  batonctl log debug --controller\n  batonctl log trace --controller --name ofe",
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"trace", "debug", "info", "warn", "error", "off"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l := hostapi.LogLevel{Name: name, Level: args[0]}
-			if err := hostapi.NewClient(o.hostSocket).SetLogLevel(cmd.Context(), l); err != nil {
+			set, who := o.setHostLog, "batond"
+			if controller {
+				set, who = o.setControllerLog, "the controller"
+			}
+			if err := set(cmd.Context(), name, args[0]); err != nil {
 				return err
 			}
 			part := name
 			if part == "" {
 				part = "all parts"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "log level of %s: %s\n", part, args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "log level of %s of %s: %s\n", part, who, args[0])
 			return nil
 		},
 	}
-	c.Flags().StringVar(&name, "name", "", "only this part: dpdk, vhost, worker, agent or api")
+	c.Flags().BoolVar(&controller, "controller", false, "the controller's log, not batond's")
+	c.Flags().StringVar(&name, "name", "", "only this part: dpdk, vhost, worker, agent or api; of the controller: store, ofe, vmc or api")
 	return c
+}
+
+func (o *options) setHostLog(ctx context.Context, name, level string) error {
+	return hostapi.NewClient(o.hostSocket).SetLogLevel(ctx, hostapi.LogLevel{Name: name, Level: level})
+}
+
+func (o *options) setControllerLog(ctx context.Context, name, level string) error {
+	return o.with(ctx, func(ctx context.Context, c *api.Client) error {
+		return c.SetLogLevel(ctx, name, level)
+	})
 }
