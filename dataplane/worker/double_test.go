@@ -311,11 +311,8 @@ func (l *lab) quiet(ports ...*double) {
 		}
 		return true
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := l.Barrier(ctx, 1); err != nil {
-		l.t.Fatal(err)
-	}
+	l.Quiesce() // what was taken has been handed over
+	l.flush()   // what was handed over has been sent
 	if n := l.Parcels(); n != 0 {
 		l.t.Errorf("%d parcels in a quiet pool", n)
 	}
