@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"baton/hostapi"
 	"baton/test/lab/guestwire"
 )
 
@@ -18,25 +17,23 @@ const (
 	transferSize  = 32 << 20 // bytes; a few seconds under TCG
 	transferSeed  = 2026
 	transferLimit = 90 * time.Second
-
-	quietLimit = 10 * time.Second // for the last packets to leave a host
 )
 
 // pings pings from each VM to each other one that the network joins it with,
 // and to its gateway.
-func (c *cluster) pings(rep *report) error {
-	c.lab.Logf("pinging from every VM to every other and to its gateway: %d requests each, %v apart", pingCount, pingInterval)
-	for _, from := range c.plan.vms {
-		for _, to := range c.plan.vms {
+func (n *network) pings(rep *report) error {
+	n.lab.Logf("pinging from every VM to every other and to its gateway: %d requests each, %v apart", pingCount, pingInterval)
+	for _, from := range n.plan.vms {
+		for _, to := range n.plan.vms {
 			if from.name == to.name || !reachable(from, to) {
 				continue
 			}
-			if err := c.ping(rep, from, to.name, to.ip.String(), place(from, to), pingSize); err != nil {
+			if err := n.ping(rep, from, to.name, to.ip.String(), place(from, to), pingSize); err != nil {
 				return err
 			}
 		}
 		if from.gateway.IsValid() {
-			if err := c.ping(rep, from, from.router, from.gateway.String(), "gateway", pingSize); err != nil {
+			if err := n.ping(rep, from, from.router, from.gateway.String(), "gateway", pingSize); err != nil {
 				return err
 			}
 		}
@@ -45,11 +42,11 @@ func (c *cluster) pings(rep *report) error {
 }
 
 // bigPings fills the MTU that guests were told, and forbids fragments.
-func (c *cluster) bigPings(rep *report) error {
+func (n *network) bigPings(rep *report) error {
 	for _, sameSwitch := range []bool{true, false} {
-		if a, b, ok := c.plan.acrossHosts(sameSwitch); ok {
+		if a, b, ok := n.plan.acrossHosts(sameSwitch); ok {
 			const headers = 20 + 8 // IPv4, ICMP
-			if err := c.ping(rep, a, b.name, b.ip.String(), place(a, b)+", full MTU", min(a.mtu, b.mtu)-headers); err != nil {
+			if err := n.ping(rep, a, b.name, b.ip.String(), place(a, b)+", full MTU", min(a.mtu, b.mtu)-headers); err != nil {
 				return err
 			}
 		}
@@ -57,8 +54,8 @@ func (c *cluster) bigPings(rep *report) error {
 	return nil
 }
 
-func (c *cluster) ping(rep *report, from vm, name, ip, where string, size int) error {
-	r, err := c.guests[from.name].Ping(guestwire.PingArgs{
+func (n *network) ping(rep *report, from vm, name, ip, where string, size int) error {
+	r, err := n.guests[from.name].Ping(guestwire.PingArgs{
 		Dst: ip, Count: pingCount, IntervalUs: pingInterval.Microseconds(), Size: size, DF: true,
 	})
 	if err != nil {
@@ -77,19 +74,19 @@ func (c *cluster) ping(rep *report, from vm, name, ip, where string, size int) e
 		k.Detail += fmt.Sprintf(", %d duplicate, %d corrupt, %d not sent, %d unreachable", r.Duplicates, r.Corrupt, r.SendErrors, r.Unreachable)
 	}
 	k.OK = r.Sent == pingCount && r.Received == pingCount && r.Duplicates+r.Corrupt+r.SendErrors == 0
-	rep.add(c.lab, k)
+	rep.add(n.lab, k)
 	return nil
 }
 
 // transfers sends bulk TCP between VMs on different hosts and compares hashes.
-func (c *cluster) transfers(rep *report) error {
+func (n *network) transfers(rep *report) error {
 	for _, sameSwitch := range []bool{true, false} {
-		a, b, ok := c.plan.acrossHosts(sameSwitch)
+		a, b, ok := n.plan.acrossHosts(sameSwitch)
 		if !ok {
 			continue
 		}
-		c.lab.Logf("sending %d MiB by TCP from %s to %s (%s)", transferSize>>20, a.name, b.name, place(a, b))
-		t, err := c.guests[a.name].SendTCP(c.guests[b.name], b.ip.String(), transferSize, transferSeed, transferLimit)
+		n.lab.Logf("sending %d MiB by TCP from %s to %s (%s)", transferSize>>20, a.name, b.name, place(a, b))
+		t, err := n.guests[a.name].SendTCP(n.guests[b.name], b.ip.String(), transferSize, transferSeed, transferLimit)
 		k := check{
 			What: "bulk TCP", From: a.name, To: b.name, Where: place(a, b), Unit: "bytes",
 			Sent: transferSize, Received: t.Receiver.Bytes,
@@ -104,25 +101,16 @@ func (c *cluster) transfers(rep *report) error {
 			k.Detail = fmt.Sprintf("SHA-256 %.12s... at both ends, %.1f s, %.1f Mbit/s, %d segments again", t.Receiver.SHA256,
 				float64(t.Sender.DurationMs)/1e3, float64(8*transferSize)/1e3/float64(max(t.Sender.DurationMs, 1)), t.Sender.Retransmits)
 		}
-		rep.add(c.lab, k)
+		rep.add(n.lab, k)
 	}
 	return nil
 }
 
 // conservation checks that each host accounts for every packet it received.
-func (c *cluster) conservation(rep *report) error {
-	for _, m := range c.plan.hosts {
-		h := c.hosts[m.Name]
-		var s hostapi.Stats
-		var last error
-		quiet := h.proc.WaitUntil("quiet moment on "+m.Name, quietLimit, func() bool {
-			last = c.askHost(h, &s, "dataplane", "stats")
-			return last == nil && s.Held == 0
-		})
-		if last != nil {
-			return last
-		}
-		rep.add(c.lab, check{
+func (n *network) conservation(rep *report) error {
+	for _, m := range n.plan.hosts {
+		s, quiet := n.Host(m.Name).CheckConserved()
+		rep.add(n.lab, check{
 			What: "counters", From: m.Name, Where: "all ports: in = out + dropped", Unit: "packets",
 			Sent: int64(s.RxPackets), Received: int64(s.TxPackets),
 			Detail: fmt.Sprintf("%d held; dropped: %s; %d rules, %d flows, %s", s.Held, dropText(s.Drops), s.Rules, s.Flows, s.Memory),

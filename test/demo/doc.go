@@ -13,7 +13,7 @@
 // place in the network gives the row's name.
 //
 //	plan.go     what the example says must be there
-//	cluster.go  starts it, in the order in which an operator would
+//	network.go  starts it, in the order in which an operator would
 //	checks.go   pings, transfers, counters
 //	wire.go     what tshark saw on the underlay
 //	report.go   the table and the JSON

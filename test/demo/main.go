@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"baton/test/cluster"
 	"baton/test/lab"
 )
 
@@ -79,19 +80,27 @@ func play(l *lab.Lab, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	c := &cluster{lab: l, plan: p, verbose: o.verbose, example: o.example}
-	if c.bin, err = filepath.Abs(o.bin); err != nil {
+	n := &network{lab: l, plan: p}
+	if n.example, err = filepath.Abs(o.example); err != nil {
 		return err
 	}
-	if c.example, err = filepath.Abs(o.example); err != nil {
+	bin, err := filepath.Abs(o.bin)
+	if err != nil {
 		return err
 	}
 	l.Logf("%s: %d hosts, %d VMs, %d switches, %d routers; this machine has %d CPUs",
 		o.example, len(p.hosts), len(p.vms), len(p.state.Switches), len(p.state.Routers), runtime.NumCPU())
-	if err := c.start(); err != nil {
+	opts := cluster.Options{Bin: bin, MTU: p.underlayMTU()}
+	if o.verbose {
+		opts.LogLevel = "debug"
+	}
+	if n.Cluster, err = cluster.New(l, opts); err != nil {
 		return err
 	}
-	for _, step := range []func(*report) error{c.pings, c.bigPings, c.transfers, c.underlay, c.conservation} {
+	if err := n.start(); err != nil {
+		return err
+	}
+	for _, step := range []func(*report) error{n.pings, n.bigPings, n.transfers, n.underlay, n.conservation} {
 		if err := step(rep); err != nil {
 			return err
 		}

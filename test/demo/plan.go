@@ -113,3 +113,12 @@ func (p *plan) acrossHosts(sameSwitch bool) (a, b vm, ok bool) {
 	}
 	return vm{}, vm{}, false
 }
+
+// underlayMTU is the MTU of the underlay that carries all hosts' packets, bytes.
+func (p *plan) underlayMTU() int {
+	mtu := 0
+	for _, h := range p.hosts {
+		mtu = max(mtu, int(h.UnderlayMTU()))
+	}
+	return mtu
+}

@@ -11,16 +11,16 @@ import (
 
 // underlay ends the capture and checks with tshark that VM traffic crossed the
 // underlay in Geneve, with the datapath and the ports it belongs to.
-func (c *cluster) underlay(rep *report) error {
-	c.lab.Logf("reading the underlay's capture with tshark")
-	if err := c.capture.Stop(); err != nil {
+func (n *network) underlay(rep *report) error {
+	n.lab.Logf("reading the underlay's capture with tshark")
+	if err := n.capture.Stop(); err != nil {
 		return err
 	}
-	all, err := c.lab.Dissect(c.capture.File, "")
+	all, err := n.lab.Dissect(n.capture.File, "")
 	if err != nil {
 		return err
 	}
-	ids, err := c.identities()
+	ids, err := n.identities()
 	if err != nil {
 		return err
 	}
@@ -34,33 +34,33 @@ func (c *cluster) underlay(rep *report) error {
 		if !shown[p.VNI] {
 			shown[p.VNI] = true
 			o, _ := p.Baton()
-			c.lab.Logf("     tshark, frame %d: %s -> %s UDP %d, Geneve VNI %#x, option class %#x type %#x: source port %d, destination port %d, flags %#x, command %d; inside %s",
+			n.lab.Logf("     tshark, frame %d: %s -> %s UDP %d, Geneve VNI %#x, option class %#x type %#x: source port %d, destination port %d, flags %#x, command %d; inside %s",
 				p.Frame, p.IPSrc[0], p.IPDst[0], p.UDPDst[0], p.VNI, lab.OptionClass, lab.OptionType, o.SrcPort, o.DstPort, o.Flags, o.Command, inner(p))
 		}
 	}
-	rep.add(c.lab, check{
+	rep.add(n.lab, check{
 		What: "Geneve", From: "underlay", Where: "tshark: VNI and option of every tunnel packet", Unit: "packets",
 		Sent: int64(len(all)), Received: int64(good), OK: good == len(all) && good > 0, Detail: problemText(problems),
 	})
-	return c.bare(rep)
+	return n.bare(rep)
 }
 
 // bare counts packets of VMs that crossed the underlay outside Geneve: none may.
-func (c *cluster) bare(rep *report) error {
+func (n *network) bare(rep *report) error {
 	filter := "!geneve && ip && ("
-	for i, v := range c.plan.vms {
+	for i, v := range n.plan.vms {
 		if i > 0 {
 			filter += " || "
 		}
 		filter += "ip.addr == " + v.ip.String()
 	}
-	n, err := c.lab.CountPackets(c.capture.File, filter+")")
+	count, err := n.lab.CountPackets(n.capture.File, filter+")")
 	if err != nil {
 		return err
 	}
-	rep.add(c.lab, check{
-		What: "Geneve", From: "underlay", Where: "packets of VMs outside Geneve (want none)", Unit: "packets", OK: n == 0,
-		Sent: int64(n), Received: int64(n), Detail: fmt.Sprintf("%d found", n),
+	rep.add(n.lab, check{
+		What: "Geneve", From: "underlay", Where: "packets of VMs outside Geneve (want none)", Unit: "packets", OK: count == 0,
+		Sent: int64(count), Received: int64(count), Detail: fmt.Sprintf("%d found", count),
 	})
 	return nil
 }
@@ -96,10 +96,10 @@ type portID struct {
 }
 
 // identities asks the controller for the network with the ids that it allocated.
-func (c *cluster) identities() (*identities, error) {
+func (n *network) identities() (*identities, error) {
 	state := model.NewState()
 	for _, kind := range []string{"hosts", "switches", "routers", "ports"} {
-		out, err := c.batonctl("get", kind, "-o", "json")
+		out, err := n.Batonctl("get", kind, "-o", "json")
 		if err != nil {
 			return nil, err
 		}
