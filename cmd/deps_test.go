@@ -20,7 +20,7 @@ var rooms = map[string]struct {
 	"baton/controlplane/":          {[]string{"baton/controlplane/", "baton/config", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "the control plane speaks rules, table names and drop reasons"},
 	"baton/controlplane/model":     {[]string{"baton/dataplane/flow"}, "the model stands below the rest of the control plane"},
 	"baton/controlplane/compile":   {[]string{"baton/controlplane/model", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "compile is pure: a model in, rules out"},
-	"baton/controlplane/store":     {[]string{"baton/controlplane/model"}, "the store keeps the model and knows no rules"},
+	"baton/controlplane/store":     {[]string{"baton/controlplane/model", "baton/dataplane/flow"}, "the store keeps the model, and knows no rules"},
 	"baton/controlplane/openflow":  {[]string{"baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "the wire carries the vocabulary"},
 	"baton/controlplane/openflow/": {[]string{"baton/controlplane/openflow", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "the wire carries the vocabulary"},
 	"baton/controlplane/agent":     {[]string{"baton/controlplane/openflow", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "batond knows neither the model nor etcd"},
