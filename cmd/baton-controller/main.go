@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,8 +20,8 @@ import (
 	"baton/config"
 )
 
-// version is set when a release is linked.
-var version = "dev"
+// version is set by the build (-ldflags -X main.version=...).
+var version = "0.1.0"
 
 // Exit codes.
 const (
@@ -45,7 +46,9 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "baton-controller: %v\n", err)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(os.Stderr, "baton-controller: %s\n", line)
+	}
 	if u := new(usageError); errors.As(err, &u) {
 		return exitUsage
 	}
@@ -73,16 +76,11 @@ func newRoot() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return &usageError{fmt.Errorf("unexpected argument %q (see baton-controller --help)", args[0])}
-			}
-			return nil
-		},
+		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			overrides := config.Overrides(cmd.Flags(), &settings{})
 			if len(endpoints) > 0 {
-				overrides["etcd.endpoints"] = join(endpoints)
+				overrides["etcd.endpoints"] = strings.Join(endpoints, ",")
 			}
 			s, err := load(file, overrides)
 			if err != nil {
@@ -96,42 +94,69 @@ func newRoot() *cobra.Command {
 	root.Flags().StringSliceVar(&endpoints, "etcd", nil, "URLs of an etcd cluster; short for --etcd.endpoints")
 	config.AddFlags(root.Flags(), &settings{})
 	root.AddCommand(newConfig())
+	wrapUsage(root)
 	return root
 }
 
-func join(list []string) (s string) {
-	for i, e := range list {
-		if i > 0 {
-			s += ","
+// wrapUsage makes wrong arguments, of any command, errors of usage.
+func wrapUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+			}
+			return nil
 		}
-		s += e
 	}
-	return s
+	if !c.Runnable() { // a group of commands
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return &usageError{fmt.Errorf("unknown command %q (see '%s --help')", args[0], cmd.CommandPath())}
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapUsage(sub)
+	}
 }
 
+const docHead = `# baton-controller's configuration
+
+One YAML file; unknown keys are refused. Each key is also a flag: ` + "`--etcd.timeout=10s`" + ` overrides the file.
+This page is printed by ` + "`baton-controller config doc`" + `. Keys are read at the start; only the log level changes at run time
+(` + "`batonctl log LEVEL --controller`, or the signal SIGUSR1" + `).
+
+`
+
 func newConfig() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Help with the configuration file"}
-	var file string
-	check := &cobra.Command{
-		Use:     "check",
-		Short:   "Check a configuration file and start nothing",
-		Example: "  baton-controller config check --config /etc/baton/controller.yaml",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := load(file, nil); err != nil {
+	c := &cobra.Command{
+		Use:     "config",
+		Short:   "About the configuration file",
+		Example: "  baton-controller config check /etc/baton/controller.yaml\n  baton-controller config doc",
+	}
+	c.AddCommand(&cobra.Command{
+		Use:     "check FILE",
+		Short:   "Check a configuration file and do nothing else",
+		Example: "  baton-controller config check /etc/baton/controller.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := load(args[0], nil); err != nil {
 				return &usageError{err}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", file)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n", args[0])
 			return nil
 		},
-	}
-	check.Flags().StringVar(&file, "config", "", "configuration file")
-	c.AddCommand(check, &cobra.Command{
-		Use:   "doc",
-		Short: "Print the table of all keys, in Markdown",
-		Args:  cobra.NoArgs,
+	}, &cobra.Command{
+		Use:     "doc",
+		Short:   "Print all configuration keys as a Markdown page",
+		Example: "  baton-controller config doc",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return config.Markdown(cmd.OutOrStdout(), &settings{})
+			out := cmd.OutOrStdout()
+			fmt.Fprint(out, docHead)
+			return config.Markdown(out, &settings{})
 		},
 	})
 	return c

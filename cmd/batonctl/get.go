@@ -24,6 +24,9 @@ func newGet(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind, name := args[0], ""
 			if kind == "all" {
+				if len(args) == 2 {
+					return &usageError{fmt.Errorf("all takes no name: name the kind of %s, one of %s", args[1], kindNames())}
+				}
 				kind = ""
 			} else if err := kindArg(args); err != nil {
 				return err

@@ -10,8 +10,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
+
+// version is set by the build (-ldflags -X main.version=...).
+var version = "0.1.0"
 
 // Exit codes.
 const (
@@ -30,7 +34,9 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "batonctl: %v\n", err)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(os.Stderr, "batonctl: %s\n", line)
+	}
 	if u := new(usageError); errors.As(err, &u) {
 		return exitUsage
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"baton/controlplane/api"
 	"baton/controlplane/model"
+	"baton/controlplane/openflow"
 )
 
 // dial makes a client of the controller.
@@ -21,6 +23,13 @@ func (o *options) dial() (*api.Client, error) {
 	c, err := o.tls.load()
 	if err != nil {
 		return nil, err
+	}
+	e, err := openflow.ParseEndpoint(o.server)
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("--server: %w", err)}
+	}
+	if c == nil && !e.Local() {
+		return nil, &usageError{fmt.Errorf("--server %s: not on this machine, so TLS is needed: give --tls-ca, --tls-cert and --tls-key", e)}
 	}
 	return api.Dial(o.server, c)
 }
@@ -160,7 +169,7 @@ func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
 		for _, name := range list {
 			data, err := os.ReadFile(name)
 			if err != nil {
-				return nil, err
+				return nil, fileError(name, err)
 			}
 			all = append(all, &api.File{Name: name, Data: data})
 		}
@@ -168,17 +177,25 @@ func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
 	return all, nil
 }
 
+// fileError is err with the file's name in front and the system call left out.
+func fileError(name string, err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return fmt.Errorf("file %s: %w", name, err)
+}
+
 func expand(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, fileError(path, err)
 	}
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, err
+		return nil, fileError(path, err)
 	}
 	var list []string
 	for _, e := range entries {

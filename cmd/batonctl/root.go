@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -31,8 +32,12 @@ func newRoot() *cobra.Command {
 		Use:           "batonctl",
 		Short:         "Show and change a baton network",
 		Long:          rootLong,
+		Example:       "  batonctl apply -f network.yaml --wait\n  batonctl get ports -o json\n  batonctl dataplane drops",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+
+		DisableSuggestions: true, // errors are one line
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return checkFormat(o.output)
 		},
@@ -50,6 +55,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(newDataplane(o), newVhost(o), newLog(o))
 	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o))
+	completeBuiltins(root)
 	wrapUsage(root)
 	return root
 }
@@ -64,8 +70,8 @@ func wrapUsage(c *cobra.Command) {
 			return nil
 		}
 	}
-	if c.HasSubCommands() && c.RunE == nil && c.Run == nil {
-		c.Args = nil
+	if !c.Runnable() { // a group of commands
+		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -75,5 +81,31 @@ func wrapUsage(c *cobra.Command) {
 	}
 	for _, sub := range c.Commands() {
 		wrapUsage(sub)
+	}
+}
+
+// completeBuiltins gives the commands that cobra brings along what ours have:
+// an example, and an error where the command line is wrong.
+func completeBuiltins(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  batonctl help apply"
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return &usageError{fmt.Errorf("no such command: %s (see 'batonctl --help')", strings.Join(args, " "))}
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		case "completion":
+			c.Example = "  batonctl completion bash > /etc/bash_completion.d/batonctl"
+			for _, shell := range c.Commands() {
+				shell.Example = fmt.Sprintf("  batonctl completion %s > FILE", shell.Name())
+			}
+		}
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"time"
 
 	"baton/config"
+	"baton/controlplane/openflow"
 )
 
 // settings are batond's configuration keys. The tags are their documentation.
@@ -42,12 +44,21 @@ type settings struct {
 		CA   string `yaml:"ca" doc:"File with the authority that signed the controllers' certificates. With HOST:PORT controllers all three are needed."`
 		Cert string `yaml:"cert" doc:"File with this host's certificate."`
 		Key  string `yaml:"key" doc:"File with the certificate's key."`
+
+		Insecure bool `yaml:"insecure" default:"false" doc:"Connect to controllers on other machines without TLS: anyone on the way then rules this host. For labs."`
 	} `yaml:"tls"`
 	Log struct {
 		Level string `yaml:"level" default:"info" range:"trace|debug|info|warn|error|off" doc:"What to log; batonctl log changes it at run time."`
 		JSON  bool   `yaml:"json" default:"false" doc:"Log lines as JSON."`
 	} `yaml:"log"`
 }
+
+// hostName is what the model takes for a host's name: a DNS label.
+var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// maxSocketPath is the length of a unix socket's path, bytes: sun_path less its
+// zero byte. A vhost-user socket's path is held against it with its port's name.
+const maxSocketPath = 107
 
 // load reads and checks the configuration. Errors name the file, the line and the key.
 func load(path string, overrides map[string]string) (*settings, error) {
@@ -74,6 +85,12 @@ func (s *settings) check() error {
 	if _, err := s.address(); err != nil {
 		errs = append(errs, err)
 	}
+	if !hostName.MatchString(s.Host) {
+		errs = append(errs, fmt.Errorf("host: %.80q is no name: use 1 to 63 of a-z, 0-9 and -, with no - at either end, as in the model", s.Host))
+	}
+	if len(s.Socket) > maxSocketPath {
+		errs = append(errs, fmt.Errorf("socket: %.80q... has %d bytes; a socket's path has at most %d: choose a shorter one", s.Socket, len(s.Socket), maxSocketPath))
+	}
 	if len(s.Workers.CPUs) == 0 {
 		errs = append(errs, errors.New("workers.cpus: empty: name at least one CPU"))
 	}
@@ -87,7 +104,21 @@ func (s *settings) check() error {
 	if n := s.tlsFiles(); n != 0 && n != 3 {
 		errs = append(errs, errors.New("tls: ca, cert and key belong together: set all three or none"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.checkControllers()...)...)
+}
+
+// checkControllers wants addresses, and TLS for those on other machines.
+func (s *settings) checkControllers() (errs []error) {
+	for _, c := range s.Controllers {
+		e, err := openflow.ParseEndpoint(c)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("controllers: %w", err))
+		case !e.Local() && s.tlsFiles() == 0 && !s.TLS.Insecure:
+			errs = append(errs, fmt.Errorf("controllers: %s is on another machine, and there is no TLS: set tls.ca, tls.cert and tls.key, or write tls.insecure: true", e))
+		}
+	}
+	return errs
 }
 
 // address is the underlay address with its prefix.
@@ -99,7 +130,16 @@ func (s *settings) address() (netip.Prefix, error) {
 	if err != nil || !p.Addr().Is4() {
 		return netip.Prefix{}, fmt.Errorf("underlay.address: %q is not an IPv4 address with prefix, such as 192.168.100.1/24", s.Underlay.Address)
 	}
+	if a := p.Addr(); p.Bits() == 0 || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || isEdge(p) {
+		return netip.Prefix{}, fmt.Errorf("underlay.address: %v cannot be the address of one machine: give this host's own, not its network's or a group's, such as 192.168.100.1/24", p)
+	}
 	return p, nil
+}
+
+// isEdge reports whether the address is the first or last of its subnet; /31 and
+// /32 have no such (RFC 3021).
+func isEdge(p netip.Prefix) bool {
+	return p.Bits() < 31 && (p.Addr() == p.Masked().Addr() || !p.Contains(p.Addr().Next()))
 }
 
 func (s *settings) tlsFiles() (n int) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"baton/controlplane/agent"
@@ -25,6 +26,7 @@ const retryPorts = 5 * time.Second
 type host struct {
 	settings *settings
 	loggers  *loggers
+	lock     *os.File // of the state folder
 	under    *underlay
 	pipe     *pipeline.Pipeline
 	pool     *worker.Pool
@@ -62,7 +64,7 @@ func (h *host) start(ctx context.Context) (err error) {
 	s := h.settings
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	for _, dir := range []string{filepath.Dir(s.Socket), s.StateDir, s.Vhost.SocketDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -70,6 +72,9 @@ func (h *host) start(ctx context.Context) (err error) {
 		}
 	}
 	if err := hostapi.Probe(s.Socket); err != nil {
+		return err
+	}
+	if h.lock, err = lockState(s.StateDir); err != nil {
 		return err
 	}
 	if h.under, err = openUnderlay(s, h.loggers.part("dpdk")); err != nil {
@@ -125,7 +130,7 @@ func (h *host) startAgent(tlsConfig *tls.Config) (err error) {
 	vtep := h.under.vtep.Config()
 	h.agent, err = agent.New(agent.Config{
 		Target: h.target, Host: s.Host, Software: version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
-		Controllers: s.Controllers, TLS: tlsConfig, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
+		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"),
 	})
 	if err != nil {
@@ -173,7 +178,28 @@ func (h *host) close() error {
 	if h.under != nil {
 		errs = append(errs, h.under.close())
 	}
+	if h.lock != nil {
+		errs = append(errs, h.lock.Close())
+	}
 	return errors.Join(errs...)
+}
+
+// lockState keeps a second batond from writing to the same checkpoint. The lock
+// goes with the file's descriptor, however the process ends.
+func lockState(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state_dir %s: %w: choose a folder that can be written", dir, errors.Unwrap(err))
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("state_dir %s: another batond uses it: stop that one, or give each a folder of its own", dir)
+		}
+		return nil, fmt.Errorf("state_dir %s: lock: %w", dir, err)
+	}
+	return f, nil
 }
 
 // loadTLS reads the TLS files; nil if there are none.

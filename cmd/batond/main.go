@@ -85,15 +85,41 @@ func newRoot() *cobra.Command {
 	root.Flags().StringVarP(&path, "config", "c", "", "configuration file (YAML)")
 	config.AddFlags(root.Flags(), &settings{})
 	root.AddCommand(newConfigCommand())
+	wrapUsage(root)
 	return root
 }
 
+// wrapUsage makes wrong arguments, of any command, errors of usage.
+func wrapUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	if !c.Runnable() { // a group of commands
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return &usageError{fmt.Errorf("unknown command %q (see '%s --help')", args[0], cmd.CommandPath())}
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapUsage(sub)
+	}
+}
+
 func newConfigCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "About the configuration file"}
+	c := &cobra.Command{Use: "config", Short: "About the configuration file", Example: "  batond config check /etc/baton/batond.yaml\n  batond config doc"}
 	c.AddCommand(&cobra.Command{
-		Use:   "doc",
-		Short: "Print all configuration keys as a Markdown page",
-		Args:  cobra.NoArgs,
+		Use:     "doc",
+		Short:   "Print all configuration keys as a Markdown page",
+		Example: "  batond config doc",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			fmt.Fprint(out, "# batond's configuration\n\nOne YAML file; unknown keys are refused. Each key is also a flag: `--underlay.mtu=9000` overrides the file.\nThis page is printed by `batond config doc`. Keys are read at the start; only the log level changes at run time\n(`batonctl log LEVEL`).\n\n")

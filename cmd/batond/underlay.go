@@ -30,7 +30,7 @@ type underlay struct {
 // openUnderlay starts DPDK and opens the NIC.
 //
 //	error: names the device or the resource and the fix; everything is undone
-func openUnderlay(s *settings, log hclog.Logger) (u *underlay, err error) {
+func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 	address, err := s.address()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func openUnderlay(s *settings, log hclog.Logger) (u *underlay, err error) {
 	if err := eal.CheckDevice(s.Underlay.Device); err != nil {
 		return nil, err
 	}
-	u = &underlay{}
+	u := &underlay{}
 	if u.memory, err = eal.Init(ealOptions(s, log)); err != nil {
 		return nil, err
 	}
