@@ -20,7 +20,7 @@ type endpoint struct {
 func endpointOf(name, ip string) endpoint {
 	addr := netip.MustParseAddr(ip)
 	b := addr.As4()
-	return endpoint{Name: name, MAC: net.HardwareAddr{2, 0, b[0], b[1], b[2], b[3]}, IP: addr}
+	return endpoint{Name: name, MAC: net.HardwareAddr{0x02, 0xba, b[0], b[1], b[2], b[3]}, IP: addr}
 }
 
 // frameSpec describes an IPv4 frame. Zero values: UDP, TTL 64, ports 0, the
