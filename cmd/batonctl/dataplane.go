@@ -147,10 +147,10 @@ func controllerLine(c hostapi.Controller) string {
 	if c.Connected {
 		return c.Address + ", connected since " + c.Since
 	}
-	if c.Address == "" {
-		return "none configured"
+	if c.LastError == "" {
+		return "none: none is configured, or the first has not answered yet"
 	}
-	return c.Address + ", not connected: " + c.LastError
+	return "not connected: " + c.LastError
 }
 
 func sortedKeys(m map[string]uint64) []string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,24 +67,30 @@ type Controller struct {
 	dir      string
 }
 
+// ControllerDir has the controller's api.sock, openflow.sock and etcd's data.
+func (c *Cluster) ControllerDir() string { return c.Lab.Path("controller") }
+
 // Controller is the cluster's controller, nil before StartController.
 func (c *Cluster) Controller() *Controller { return c.controller }
 
 // StartController starts the controller, or starts it again with the data it
-// had. more are further lines of its configuration.
+// had. more are further lines of its configuration; api, openflow and etcd among
+// them stand instead of the usual, whose sockets they must keep (ControllerDir).
 func (c *Cluster) StartController(more ...string) error {
-	dir, err := c.Lab.MkdirPath("controller")
-	if err != nil {
+	dir := c.ControllerDir()
+	if _, err := c.Lab.MkdirPath("controller"); err != nil {
 		return err
 	}
 	apiSocket, openflow := filepath.Join(dir, "api.sock"), filepath.Join(dir, "openflow.sock")
-	lines := append([]string{
-		fmt.Sprintf("api: {socket: %s}", apiSocket),
-		fmt.Sprintf("openflow: {socket: %s, listen: \"\"}", openflow),
-		fmt.Sprintf("log: {level: %s}", c.opts.LogLevel),
-	}, more...)
-	if !strings.Contains(strings.Join(more, "\n"), "etcd:") {
-		lines = append(lines, fmt.Sprintf("etcd: {data_dir: %s}", filepath.Join(dir, "etcd")))
+	lines := append([]string{fmt.Sprintf("log: {level: %s}", c.opts.LogLevel)}, more...)
+	for key, line := range map[string]string{
+		"api:":      fmt.Sprintf("api: {socket: %s}", apiSocket),
+		"openflow:": fmt.Sprintf("openflow: {socket: %s, listen: \"\"}", openflow),
+		"etcd:":     fmt.Sprintf("etcd: {data_dir: %s}", filepath.Join(dir, "etcd")),
+	} {
+		if !slices.ContainsFunc(more, func(l string) bool { return strings.HasPrefix(l, key) }) {
+			lines = append(lines, line)
+		}
 	}
 	config, err := c.WriteFile("controller.yaml", lines...)
 	if err != nil {

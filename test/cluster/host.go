@@ -22,7 +22,7 @@ type HostConfig struct {
 	CPU        int              // of the worker
 	VhostMode  string           // client or server; empty: client
 	QueuePairs int              // 0: 1
-	More       []string         // further lines of batond's configuration
+	More       []string         // further lines of batond's configuration; controllers, underlay, workers: instead of the usual
 }
 
 // Host is one batond with its namespace.
@@ -84,10 +84,10 @@ func (h *Host) config() (string, error) {
 		fmt.Sprintf("vhost: {socket_dir: %s, mode: %s, queue_pairs: %d}", filepath.Join(h.dir, "vhost"), mode, pairs),
 		fmt.Sprintf("log: {level: %s}", h.c.opts.LogLevel),
 	}
-	if h.c.controller != nil {
+	more := strings.Join(h.cfg.More, "\n")
+	if h.c.controller != nil && !strings.Contains(more, "controllers:") {
 		lines = append(lines, fmt.Sprintf("controllers: [%q]", h.c.controller.Switches))
 	}
-	more := strings.Join(h.cfg.More, "\n")
 	if !strings.Contains(more, "underlay:") {
 		lines = append(lines, fmt.Sprintf("underlay: {device: %q, address: %v, mtu: %d}", "net_af_packet0,iface=eth0", h.cfg.Underlay, h.c.opts.MTU))
 	}
