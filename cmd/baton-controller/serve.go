@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"baton/controlplane/api"
+	"baton/controlplane/model"
 	"baton/controlplane/ofe"
 	"baton/controlplane/openflow"
 	"baton/controlplane/store"
@@ -142,7 +143,7 @@ func (c *controller) openStore(ctx context.Context) (err error) {
 // join makes the parts, and gives each socket its server.
 func (c *controller) join() {
 	c.ofe = ofe.New(ofe.Config{
-		Software: version, Status: c.store, Log: c.logs.part("ofe"),
+		Software: version, Status: c.store, Object: func(name string) *model.Host { return c.vmc.Host(name) }, Log: c.logs.part("ofe"),
 		EchoInterval: c.s.OpenFlow.EchoInterval, EchoTimeout: c.s.OpenFlow.EchoTimeout,
 	})
 	c.vmc = vmc.New(vmc.Config{Store: c.store, Sink: c.ofe, Log: c.logs.part("vmc")})

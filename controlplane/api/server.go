@@ -254,6 +254,9 @@ func encodeHost(h *model.Host, i ofe.HostInfo) *HostInfo {
 	if mac := h.VTEPMAC(); mac != ([6]byte{}) {
 		x.Mac = mac.String()
 	}
+	if text := ofe.Mismatch(h, i); i.Connected && x.LastError == "" {
+		x.LastError = text
+	}
 	if !i.Connected && h.Status.Connected { // with another controller
 		x.Connected, x.Version = true, h.Status.Version
 	}

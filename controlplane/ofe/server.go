@@ -27,6 +27,9 @@ type StatusSink interface {
 type Config struct {
 	Software string     // version of the program, told to hosts
 	Status   StatusSink // nil: nobody is told
+	// Object is the Host object of a name, nil if there is none, to compare it with
+	// what the host reports. nil: nothing is compared.
+	Object func(host string) *model.Host
 	// OnPacketIn gets packets that hosts hand up; it must not block. nil: they are only counted.
 	OnPacketIn func(host string, p *openflow.PacketIn)
 

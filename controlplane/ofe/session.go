@@ -147,10 +147,12 @@ func checkCertificate(ctx context.Context, host string) error {
 	return fmt.Errorf("host %q shows a certificate of %q: give the host a certificate with its own name", host, cert.Subject.CommonName)
 }
 
+var errReplaced = errors.New("a newer session was opened with this host's name: if there are two batonds with it, give each the name of a Host of its own")
+
 // serve runs a session that was greeted, until it ends.
 func (x *session) serve() error {
 	s, h := x.s, x.h
-	h.attach(x, errors.New("the host opened a newer session: are there two with this name?"))
+	h.attach(x, errReplaced)
 	close(x.served)
 	s.log.Info("host connected", "host", h.name, "peer", x.peer, "software", x.hello.Software)
 	st := &model.HostState{Connected: true, Version: x.hello.Software, Since: time.Now().UTC().Format(time.RFC3339)}
@@ -159,12 +161,17 @@ func (x *session) serve() error {
 	s.wg.Go(x.runSend)
 	s.wg.Go(x.runEcho)
 	s.wg.Go(x.runSync)
+	x.compare()
 	<-x.ctx.Done()
 	err := context.Cause(x.ctx)
 	if h.detach(x, err) {
 		s.status.put(h.name, nil)
 	}
-	s.log.Info("host disconnected", "host", h.name, "peer", x.peer, "reason", err)
+	if errors.Is(err, errReplaced) { // ours to see, for it can be two hosts that drive each other out
+		s.log.Warn("host disconnected", "host", h.name, "peer", x.peer, "reason", err)
+	} else {
+		s.log.Info("host disconnected", "host", h.name, "peer", x.peer, "reason", err)
+	}
 	return status.Error(codes.Unavailable, err.Error())
 }
 

@@ -299,6 +299,17 @@ func (v *VMC) catchUp(ctx context.Context, revision int64) {
 	}
 }
 
+// Host is a host's object as it was seen last, nil if there is none. It is not to
+// be changed.
+func (v *VMC) Host(name string) *model.Host {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.state == nil {
+		return nil
+	}
+	return v.state.Hosts[name]
+}
+
 // Stats is a copy of the counters.
 func (v *VMC) Stats() Stats {
 	v.mu.Lock()
