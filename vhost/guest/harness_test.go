@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/port"
 	"baton/vhost/guest"
 	"baton/vhost/netdev"
 	"baton/vhost/proto"
@@ -33,7 +34,6 @@ type worker struct {
 	tap   func(queue int, frame []byte) // may be nil
 	send  func() []byte                 // a frame for queue 0, nil for none; may be nil
 	sink  bool                          // do not send frames back
-	drops int                           // frames for a port that is down
 	stop  chan struct{}
 	done  chan struct{}
 }
@@ -85,8 +85,8 @@ func (w *worker) iterate() (busy bool) {
 		busy = true
 		n := q.Tx(w.cache, v, w.num[i])
 		w.num[i] = copy(v[:], v[n:w.num[i]])
-		if n == 0 && !w.dev.Info().Up {
-			w.drops += w.num[i]
+		// A ring without room is waited for; where the guest has no ring, nobody is.
+		if n == 0 && !q.(port.Enabler).Enabled() {
 			w.drop(i)
 		}
 	}

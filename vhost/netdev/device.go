@@ -120,14 +120,14 @@ func (d *Device) Queue(i int) port.Queue { return d.queues[i] }
 // Info implements port.Port. Up means that at least pair 0 works in both directions.
 func (d *Device) Info() port.Info { return *d.info.Load() }
 
-// ActiveQueues is the number of pairs, from pair 0 on, whose guest RX ring is ready:
-// packets for the guest must go to queues below it. A guest may use fewer pairs than
-// it was given.
+// ActiveQueues is the number of pairs, from pair 0 on, whose guest RX ring is ready. A
+// guest may use fewer pairs than it was given; each queue tells for itself, as a
+// port.Enabler, whether packets may go to it.
 //
 //	conc: any goroutine
 func (d *Device) ActiveQueues() int {
 	for i, q := range d.queues {
-		if s := q.tx.Load(); s == nil || !s.enabled || s.ring.Broken() != virtq.ReasonNone {
+		if !q.Enabled() {
 			return i
 		}
 	}

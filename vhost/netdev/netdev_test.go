@@ -100,36 +100,6 @@ func TestHostile39_LegacyHeaders(t *testing.T) {
 	}
 }
 
-// Rings are enabled from the start without PROTOCOL_FEATURES, else by SET_VRING_ENABLE;
-// a started transmit ring that is not enabled is drained.
-func TestEnable(t *testing.T) {
-	g := newRig(t, nil)
-	g.connect(modern &^ proto.FeatureProtocol)
-	g.passes()
-	g.dev.Disconnected()
-
-	g.connect(modern)
-	g.ok(g.dev.SetVringEnable(1, false))
-	g.ok(g.dev.SetVringEnable(0, false))
-	for _, _, ok := g.tx.TakeUsed(); ok; _, _, ok = g.tx.TakeUsed() {
-		continue
-	}
-	g.sendOne(60)
-	if g.recv() != 0 {
-		t.Fatal("a disabled ring passes frames")
-	}
-	if _, _, ok := g.tx.TakeUsed(); !ok || g.dev.Snapshot().Rings[1].Totals.Discarded != 1 {
-		t.Fatal("a disabled ring is not drained")
-	}
-	g.offerOne()
-	if g.send() {
-		t.Fatal("a disabled ring takes frames")
-	}
-	g.ok(g.dev.SetVringEnable(0, true))
-	g.ok(g.dev.SetVringEnable(1, true))
-	g.passes()
-}
-
 // 36: ENABLE and CALL before everything; the ring works once the rest came, in any order.
 func TestHostile36_AnyOrder(t *testing.T) {
 	g := newRig(t, nil)

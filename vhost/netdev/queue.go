@@ -29,7 +29,10 @@ type queue struct {
 	deaf   atomic.Bool
 }
 
-var _ port.Queue = (*queue)(nil)
+var (
+	_ port.Queue   = (*queue)(nil)
+	_ port.Enabler = (*queue)(nil)
+)
 
 // leave ends a burst: it restores the goroutine's fault mode and turns a fault in
 // guest memory into a broken ring. Deferred once a burst.
@@ -62,6 +65,12 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 	}
 	defer leave(debug.SetPanicOnFault(true), s, c, v)
 	return s.ring.Enqueue(c, v, n)
+}
+
+// Enabled implements port.Enabler: the guest's RX ring runs, is enabled and not broken.
+func (q *queue) Enabled() bool {
+	s := q.tx.Load()
+	return s != nil && s.enabled && s.ring.Broken() == virtq.ReasonNone
 }
 
 // Attach implements port.Queue.

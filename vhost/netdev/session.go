@@ -358,7 +358,9 @@ func (d *Device) setSignal(i, fd int, what string, pick func(*ring) (*int, *virt
 }
 
 // SetVringEnable implements proto.Backend. It may come before anything else is known
-// of the ring. When it returns, no worker passes frames of a disabled ring.
+// of the ring. When it returns, no worker passes frames of a ring that is disabled
+// now, and none discards frames of one that is enabled now: the guest may send as
+// soon as the front end has its answer, and a worker may have looked long before.
 func (d *Device) SetVringEnable(i int, enable bool) error {
 	d.enter()
 	defer d.release()
@@ -366,12 +368,11 @@ func (d *Device) SetVringEnable(i int, enable bool) error {
 	if err != nil {
 		return d.refuse(fmt.Sprintf("ring %d: enable", i), err)
 	}
+	was := d.enabled(r)
 	r.wanted = enable
-	if r.live != nil {
+	if r.live != nil && d.enabled(r) != was {
 		d.publish(r)
-		if !enable {
-			d.cfg.Quiescer.Quiesce()
-		}
+		d.cfg.Quiescer.Quiesce()
 	}
 	return nil
 }
