@@ -78,10 +78,9 @@ type applied struct {
 
 func newApply(o *options) *cobra.Command {
 	var (
-		files   []string
-		dryRun  bool
-		wait    bool
-		timeout time.Duration
+		files  []string
+		dryRun bool
+		w      waiting
 	)
 	c := &cobra.Command{
 		Use:   "apply -f FILE...",
@@ -103,11 +102,9 @@ func newApply(o *options) *cobra.Command {
 					return err
 				}
 				a := applied{Revision: r.Revision, DryRun: dryRun, Created: names(r.Created), Updated: names(r.Updated), Unchanged: names(r.Unchanged)}
-				if wait && !dryRun {
-					ctx, cancel := context.WithTimeout(ctx, timeout)
-					defer cancel()
-					if a.Hosts, err = c.WaitConverged(ctx, r.Revision); err != nil {
-						return fmt.Errorf("stored at revision %d, but not all hosts have it: %w", r.Revision, err)
+				if !dryRun {
+					if a.Hosts, err = w.until(ctx, c, r.Revision); err != nil {
+						return err
 					}
 				}
 				return print(cmd.OutOrStdout(), o.output, a, func(t *table) { fillApplied(t, a) })
@@ -116,8 +113,7 @@ func newApply(o *options) *cobra.Command {
 	}
 	c.Flags().StringSliceVarP(&files, "file", "f", nil, "file or folder of YAML documents, - for standard input; may be given again")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check, and say what would change, but change nothing")
-	c.Flags().BoolVar(&wait, "wait", false, "return when all connected hosts forward by it")
-	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long --wait waits")
+	w.flags(c)
 	return c
 }
 
@@ -137,9 +133,7 @@ func fillApplied(t *table, a applied) {
 	for _, r := range a.Unchanged {
 		t.row(r, "unchanged")
 	}
-	if len(a.Hosts) > 0 {
-		t.row("hosts", "in step: "+strings.Join(a.Hosts, ", "))
-	}
+	t.hosts(a.Hosts)
 }
 
 func names(refs []model.Ref) []string {
@@ -245,11 +239,19 @@ func completeKind(o *options) func(*cobra.Command, []string, string) ([]string, 
 	}
 }
 
+// deleted is what delete prints.
+type deleted struct {
+	Revision int64    `json:"revision"`
+	Deleted  []string `json:"deleted"`
+	Hosts    []string `json:"hosts,omitempty"` // that have it, with --wait
+}
+
 func newDelete(o *options) *cobra.Command {
-	return &cobra.Command{
+	var w waiting
+	c := &cobra.Command{
 		Use:               "delete KIND NAME...",
 		Short:             "Remove objects that nothing else refers to: all of them, or none",
-		Example:           "  batonctl delete port vm1\n  batonctl delete switch blue green",
+		Example:           "  batonctl delete port vm1 --wait\n  batonctl delete switch blue green",
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeKind(o),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -266,16 +268,51 @@ func newDelete(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				v := struct {
-					Revision int64    `json:"revision"`
-					Deleted  []string `json:"deleted"`
-				}{revision, names(refs)}
+				v := deleted{Revision: revision, Deleted: names(refs)}
+				if v.Hosts, err = w.until(ctx, c, revision); err != nil {
+					return err
+				}
 				return print(cmd.OutOrStdout(), o.output, v, func(t *table) {
 					for _, r := range v.Deleted {
 						t.row(r, "deleted")
 					}
+					t.hosts(v.Hosts)
 				})
 			})
 		},
+	}
+	w.flags(c)
+	return c
+}
+
+// waiting are the flags --wait and --timeout.
+type waiting struct {
+	wait    bool
+	timeout time.Duration
+}
+
+func (w *waiting) flags(c *cobra.Command) {
+	c.Flags().BoolVar(&w.wait, "wait", false, "return when all connected hosts forward by it")
+	c.Flags().DurationVar(&w.timeout, "timeout", 30*time.Second, "how long --wait waits")
+}
+
+// until waits, if asked to, until the hosts have a revision, and names them.
+func (w *waiting) until(ctx context.Context, c *api.Client, revision int64) ([]string, error) {
+	if !w.wait {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	hosts, err := c.WaitConverged(ctx, revision)
+	if err != nil {
+		return nil, fmt.Errorf("stored at revision %d, but not all hosts have it: %w", revision, err)
+	}
+	return hosts, nil
+}
+
+// hosts adds the hosts that have a change, if any.
+func (t *table) hosts(names []string) {
+	if len(names) > 0 {
+		t.row("hosts", "in step: "+strings.Join(names, ", "))
 	}
 }

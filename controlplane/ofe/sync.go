@@ -217,7 +217,9 @@ func (x *session) bundle(ctx context.Context, c *flow.Change, gone []openflow.En
 	if now.digest != (openflow.Digest{}) && openflow.DecodeDigest(r.Digest) != now.digest {
 		return errMismatch
 	}
-	x.h.answered(x, now, entriesOf(c, gone))
+	n := entriesOf(c, gone)
+	x.h.answered(x, now, n)
+	x.s.log.Debug("host answered the barrier", "host", x.h.name, "revision", now.revision, "entries", n)
 	return nil
 }
 
