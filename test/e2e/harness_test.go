@@ -198,6 +198,20 @@ func dropCount(t testing.TB, h *cluster.Host, reason string) uint64 {
 	return s.Drops[reason]
 }
 
+// portOf is what the host says of a port.
+func portOf(t testing.TB, h *cluster.Host, name string) hostapi.Port {
+	t.Helper()
+	ports, err := h.API.Ports(t.Context())
+	must(t, err)
+	for _, p := range ports {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("%s has no port %s", h.Name, name)
+	return hostapi.Port{}
+}
+
 // waitDrops waits until the host has dropped exactly n packets for the reason;
 // it fails if there are more.
 func waitDrops(t testing.TB, c *cluster.Cluster, h *cluster.Host, reason string, n uint64) {

@@ -151,6 +151,9 @@ func (l *Lab) Underlay(name string, mtu int) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.Do(disableBridgeFilter); err != nil {
+		return nil, fmt.Errorf("lab: underlay %s: %w", name, err)
+	}
 	b := &Bridge{Netns: n, Name: "br0", mtu: mtu}
 	snooping := false
 	attrs := netlink.NewLinkAttrs()
@@ -159,6 +162,20 @@ func (l *Lab) Underlay(name string, mtu int) (*Bridge, error) {
 		return nil, fmt.Errorf("lab: underlay %s: bridge: %w", name, err)
 	}
 	return b, n.SetUp(b.Name)
+}
+
+// disableBridgeFilter keeps the kernel's IP filter off the bridges of the
+// calling thread's namespace: a switch does not look at IP, and the filter drops
+// packets with bad headers before a test sees what a host makes of them. A
+// kernel without br_netfilter has nothing to disable.
+func disableBridgeFilter() error {
+	for _, which := range []string{"iptables", "ip6tables", "arptables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+which, []byte("0"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Attach joins host's new interface ifname to the bridge: a veth pair, up on
