@@ -78,8 +78,8 @@ func (t *txQueue) enabled() bool { return t.en == nil || t.en.Enabled() }
 // output is a worker's way to a port.
 type output struct {
 	own      []txQueue // queues of the port that the worker owns
-	far      txQueue   // a queue that another worker owns; q is nil if there is none
-	owner    int       // of far
+	far      []txQueue // those of other workers
+	owner    []int     // of each far queue
 	maxFrame int       // bytes; longer frames are too big
 }
 
@@ -92,18 +92,30 @@ func outputOf(s *slot, id int) output {
 	for i, q := range s.queues {
 		if s.owner[i] == id {
 			o.own = append(o.own, newTxQueue(q))
+		} else {
+			o.far, o.owner = append(o.far, newTxQueue(q)), append(o.owner, s.owner[i])
 		}
 	}
-	// Queue 0 of a guest is always there. Of a device whose queues are always
-	// enabled, workers without a queue share all of them.
-	i := 0
-	if len(o.own) == 0 && newTxQueue(s.queues[0]).en == nil {
-		i = id % len(s.queues)
-	}
-	if s.owner[i] != id {
-		o.far, o.owner = newTxQueue(s.queues[i]), s.owner[i]
-	}
 	return o
+}
+
+// helper is the worker that sends for worker id, which has no enabled queue of the
+// port: the owner of one that is enabled. Workers without queue are spread over
+// the enabled ones, and each keeps to its own while the same ones are enabled:
+// so flows keep their order. False if none is enabled.
+func (o *output) helper(id int) (worker int, ok bool) {
+	var live [MaxQueues]uint8
+	num := 0
+	for i := range o.far {
+		if o.far[i].enabled() {
+			live[num&(MaxQueues-1)] = uint8(i)
+			num++
+		}
+	}
+	if num == 0 {
+		return 0, false
+	}
+	return o.owner[live[id%num&(MaxQueues-1)]], true
 }
 
 // free is the number of a slot without port; the slots grow if they must.

@@ -57,12 +57,13 @@ func (w *Worker) send(out uint16, t *batch) {
 	if w.deliver(out, o, t) {
 		return
 	}
-	if o.far.q == nil || !o.far.enabled() {
+	helper, ok := o.helper(w.id)
+	if !ok {
 		w.dropRest(t, 0, stats.DropPortDown)
 		return
 	}
-	n := w.to[o.owner].put(t, out)
-	w.told |= 1 << o.owner
+	n := w.to[helper].put(t, out)
+	w.told |= 1 << helper
 	w.counters.Handoffs.Add(uint64(n))
 	w.dropRest(t, n, stats.DropHandoffFull)
 }
