@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,7 @@ type OVSConfig struct {
 	Netns   *Netns       // the host
 	Ifname  string       // the host's underlay interface; must have no address
 	Address netip.Prefix // of the VTEP
+	VMMTU   int          // bytes of L3, of the machines behind it; 0 means 1400
 }
 
 // StartOVS starts ovsdb-server and ovs-vswitchd, and makes the two bridges, the
@@ -124,11 +126,18 @@ func (o *OVS) addBridges() error {
 
 func (o *OVS) addFlowsAndMap() error {
 	tlv := fmt.Sprintf("{class=%#x,type=%#x,len=%d}->tun_metadata0", OptionClass, OptionType, OptionSize)
-	if _, err := o.ofctl("add-tlv-map", ovsIntegration, tlv); err != nil {
+	stranger := fmt.Sprintf("{class=%#x,type=%#x,len=4}->tun_metadata1", strangerClass, strangerType)
+	if _, err := o.ofctl("add-tlv-map", ovsIntegration, tlv+","+stranger); err != nil {
 		return err
 	}
 	return o.addFlow(unmatchedCookie, fmt.Sprintf("priority=1,in_port=%s,actions=drop", ovsTunnelPort))
 }
+
+// A critical option that baton does not know: see Tunnel.Stranger.
+const (
+	strangerClass = 0x1234
+	strangerType  = 0x81
+)
 
 // unmatchedCookie marks the flow that takes what arrives by tunnel and no
 // Accept wanted.
@@ -178,7 +187,7 @@ func (o *OVS) AddPort(name string, mac net.HardwareAddr, addr netip.Prefix) (*OV
 		return nil, err
 	}
 	p := &OVSPort{Netns: n, name: name, ovs: o}
-	if err := o.cfg.Netns.Veth(name, n, "eth0", VethOptions{PeerMAC: mac, MTU: 1400}); err != nil {
+	if err := o.cfg.Netns.Veth(name, n, "eth0", VethOptions{PeerMAC: mac, MTU: cmp.Or(o.cfg.VMMTU, 1400)}); err != nil {
 		return nil, err
 	}
 	if addr.IsValid() {
@@ -197,14 +206,23 @@ type Tunnel struct {
 	Peer   netip.Addr // VTEP
 	VNI    uint32
 	Option Option
+	// What no host of baton sends; for Send only.
+	NoOption bool // without baton's option
+	Stranger bool // with a critical option that baton does not know
 }
 
-// Send puts every frame of the port into Geneve to t.Peer, with t's VNI and option.
+// Send puts every frame of the port into Geneve to t.Peer, with t's VNI and
+// option. Frames may go the way of an earlier Send for a moment.
 func (p *OVSPort) Send(t Tunnel) error {
 	p.ovs.cookies++
-	return p.ovs.addFlow(p.ovs.cookies, fmt.Sprintf(
-		"priority=10,in_port=%s,actions=set_field:%s->tun_dst,set_field:%#x->tun_id,set_field:%#x->tun_metadata0,output:%s",
-		p.name, t.Peer, t.VNI, t.Option.Uint64(), ovsTunnelPort))
+	actions := fmt.Sprintf("set_field:%s->tun_dst,set_field:%#x->tun_id,", t.Peer, t.VNI)
+	if !t.NoOption {
+		actions += fmt.Sprintf("set_field:%#x->tun_metadata0,", t.Option.Uint64())
+	}
+	if t.Stranger {
+		actions += "set_field:1->tun_metadata1,"
+	}
+	return p.ovs.addFlow(p.ovs.cookies, fmt.Sprintf("priority=10,in_port=%s,actions=%soutput:%s", p.name, actions, ovsTunnelPort))
 }
 
 // Accept hands to the port what arrives by tunnel with exactly this VNI and
