@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -115,7 +116,7 @@ func (s *Store) connect(ctx context.Context, endpoints []string) error {
 		return fmt.Errorf("store: etcd client: %w", err)
 	}
 	if err := s.probe(ctx); err != nil {
-		return s.unreachable(endpoints, err)
+		return s.unreachable(endpoints, tlsConfig, err)
 	}
 	return nil
 }
@@ -135,17 +136,17 @@ func (s *Store) probe(ctx context.Context) error {
 }
 
 // unreachable says of each endpoint what is wrong with it.
-func (s *Store) unreachable(endpoints []string, cause error) error {
+func (s *Store) unreachable(endpoints []string, t *tls.Config, cause error) error {
 	var why []string
 	for _, e := range endpoints {
-		why = append(why, e+": "+reach(e))
+		why = append(why, e+": "+reach(e, t))
 	}
 	return fmt.Errorf("store: %w within %s: %s (%w): check the endpoints and that the cluster runs and has a leader",
 		ErrUnreachable, s.cfg.Timeout, strings.Join(why, "; "), cause)
 }
 
 // reach tries to connect to an endpoint and says what came of it.
-func reach(endpoint string) string {
+func reach(endpoint string, t *tls.Config) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return err.Error()
@@ -160,7 +161,12 @@ func reach(endpoint string) string {
 	if err != nil {
 		return err.Error()
 	}
-	c.Close()
+	defer c.Close()
+	if u.Scheme == "https" {
+		if err := handshake(c, u.Hostname(), t); err != nil {
+			return err.Error()
+		}
+	}
 	return "accepts connections but does not answer as etcd; is it http where TLS is wanted, or the other way round?"
 }
 

@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 // load reads the files. It gives nil if none are named and no endpoint is https.
@@ -43,4 +45,28 @@ func (t TLS) load(endpoints []string) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// handshake says why TLS with a server fails; nil if it does not.
+func handshake(c net.Conn, name string, t *tls.Config) error {
+	t = t.Clone()
+	t.NextProtos = []string{"h2"}
+	if t.ServerName == "" {
+		t.ServerName = name
+	}
+	_ = c.SetDeadline(time.Now().Add(dialTimeout)) // a connection that cannot have one fails in the handshake
+	x := tls.Client(c, t)
+	err := x.Handshake()
+	if err == nil {
+		// In TLS 1.3 the server's word on our certificate comes after the
+		// handshake; a server that is content speaks first as well (RFC 9113, 3.4).
+		_, err = x.Read(make([]byte, 1))
+	}
+	if refused := new(net.OpError); errors.As(err, &refused) && refused.Op == "remote error" {
+		return fmt.Errorf("refuses our certificate, or the lack of one: %w: set etcd.cert and etcd.key to one that its authority signed", err)
+	}
+	if bad := new(tls.CertificateVerificationError); errors.As(err, &bad) {
+		return fmt.Errorf("%w: set etcd.ca to the authority that signed its certificate", err)
+	}
+	return nil
 }

@@ -8,11 +8,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,16 +81,19 @@ func TestMutualTLS(t *testing.T) {
 	})
 	s := open(t, store.Config{Endpoints: []string{url}, TLS: good, Timeout: 20 * time.Second})
 	apply(t, s, network)
-	for name, tls := range map[string]store.TLS{
-		"a server that is not trusted": bad,
-		"a client without certificate": {CA: good.CA},
+	for _, x := range []struct {
+		name, fix string
+		tls       store.TLS
+	}{
+		{"a server that is not trusted", "set etcd.ca", bad},
+		{"a client without certificate", "set etcd.cert", store.TLS{CA: good.CA}},
 	} {
-		o, err := store.Open(testContext(t), store.Config{Endpoints: []string{url}, TLS: tls, Timeout: time.Second})
+		o, err := store.Open(testContext(t), store.Config{Endpoints: []string{url}, TLS: x.tls, Timeout: time.Second})
 		if err == nil {
 			o.Close()
 		}
-		if !errors.Is(err, store.ErrUnreachable) {
-			t.Errorf("%s: %v", name, err)
+		if !errors.Is(err, store.ErrUnreachable) || !strings.Contains(fmt.Sprint(err), x.fix) {
+			t.Errorf("%s: want ErrUnreachable and %q, got: %v", x.name, x.fix, err)
 		}
 	}
 }
