@@ -13,12 +13,15 @@ import (
 // rest. Problems between objects that are not among changed are none of this
 // change's and stay out. The order is fixed. Cost: one pass over s.
 func Validate(s *State, changed []Ref) Problems {
-	v := validator{state: s, changed: make(map[Ref]bool, len(changed))}
+	v := validator{state: s, changed: make(map[Ref]bool, len(changed)), wrong: map[place]bool{}}
 	for _, r := range changed {
 		v.changed[r] = true
 		if o := s.Get(r); o != nil {
 			v.problems = append(v.problems, checkAlone(o)...)
 		}
+	}
+	for _, p := range v.problems {
+		v.wrong[place{p.Ref, p.Field}] = true
 	}
 	v.hosts()
 	v.datapaths()
@@ -31,11 +34,18 @@ func Validate(s *State, changed []Ref) Problems {
 type validator struct {
 	state    *State
 	changed  map[Ref]bool
+	wrong    map[place]bool // keys that are wrong by themselves: whatever else they are wrong with follows from it
 	problems Problems
 }
 
+// place is a key of an object.
+type place struct {
+	ref   Ref
+	field string
+}
+
 func (v *validator) fail(r Ref, field, format string, args ...any) {
-	if v.changed[r] {
+	if v.changed[r] && !v.wrong[place{r, field}] {
 		v.problems = append(v.problems, Problem{Ref: r, Field: field, Text: fmt.Sprintf(format, args...)})
 	}
 }
@@ -46,7 +56,7 @@ func (v *validator) clash(a, b Ref, field, format string) {
 	if !v.changed[b] {
 		a, b = b, a
 	}
-	if v.changed[b] {
+	if v.changed[b] && !v.wrong[place{b, field}] {
 		v.problems = append(v.problems, Problem{Ref: b, Other: a, Field: field, Text: fmt.Sprintf(format, a)})
 	}
 }
