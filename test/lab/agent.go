@@ -28,7 +28,7 @@ type agentCall struct {
 	answer    chan guestwire.Response // buffered: the reader never waits
 }
 
-// newAgentConn takes conn over. hello is called once, by the reader.
+// newAgentConn takes conn over. hello is called by the reader, once a boot.
 func newAgentConn(conn net.Conn, hello func(guestwire.Hello)) *agentConn {
 	a := &agentConn{conn: conn, done: make(chan struct{}), calls: make(map[uint64]*agentCall)}
 	go a.runRead(hello)
@@ -39,7 +39,6 @@ func (a *agentConn) runRead(hello func(guestwire.Hello)) {
 	defer close(a.done)
 	lines := bufio.NewScanner(a.conn)
 	lines.Buffer(make([]byte, 0, 64<<10), guestwire.MaxLine)
-	greeted := false
 	for lines.Scan() {
 		var r guestwire.Response
 		if json.Unmarshal(lines.Bytes(), &r) != nil {
@@ -47,8 +46,7 @@ func (a *agentConn) runRead(hello func(guestwire.Hello)) {
 		}
 		if r.ID == 0 {
 			var h guestwire.Hello
-			if json.Unmarshal(r.Result, &h) == nil && !greeted && h.Kernel != "" {
-				greeted = true
+			if json.Unmarshal(r.Result, &h) == nil && h.Kernel != "" {
 				hello(h)
 			}
 			continue
@@ -185,6 +183,18 @@ func (g *Guest) Link(name string) (guestwire.LinkResult, error) {
 	return r, err
 }
 
+// Channels is how many queue pairs the guest's interface uses.
+func (g *Guest) Channels(link string) (guestwire.ChannelsResult, error) {
+	return g.SetChannels(link, 0)
+}
+
+// SetChannels makes the guest's interface use so many queue pairs.
+func (g *Guest) SetChannels(link string, combined int) (guestwire.ChannelsResult, error) {
+	var r guestwire.ChannelsResult
+	err := g.Call(guestwire.OpChannels, guestwire.ChannelsArgs{Link: link, Combined: combined}, 0, &r)
+	return r, err
+}
+
 // ARP is the guest's neighbour table.
 func (g *Guest) ARP() ([]guestwire.ARPEntry, error) {
 	var r []guestwire.ARPEntry
@@ -200,6 +210,21 @@ func (g *Guest) Poweroff(timeout time.Duration) error {
 	}
 	_, err := g.WaitExit(timeout)
 	return err
+}
+
+// Reboot restarts the guest from inside and waits until it is ready again; it
+// needs GuestConfig.Reboots. No other call may be under way.
+func (g *Guest) Reboot(timeout time.Duration) error {
+	if !g.cfg.Reboots {
+		return fmt.Errorf("lab: guest %s: reboot: QEMU was started to end at one: set GuestConfig.Reboots", g.cfg.Name)
+	}
+	g.mu.Lock()
+	g.ready = make(chan struct{})
+	g.mu.Unlock()
+	if err := g.Call(guestwire.OpReboot, nil, timeout, nil); err != nil {
+		return err
+	}
+	return g.WaitReady(timeout)
 }
 
 // Transfer is a TCP transfer between two guests, as both saw it.

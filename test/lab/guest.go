@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"baton/test/lab/guestwire"
@@ -19,13 +20,16 @@ const qemuPath = "qemu-system-x86_64"
 // and TCP buffers for one bulk transfer.
 const defaultMemory = 160
 
+// reconnectEvery is how often QEMU tries a switch's socket that is gone.
+const reconnectEvery = 200 * time.Millisecond
+
 // NIC is a virtio-net device of a guest.
 type NIC struct {
 	MAC net.HardwareAddr // nil: QEMU's default
 	// VhostSocket is the vhost-user socket. QEMU listens and waits for the
 	// switch to connect before it starts the guest, unless Client.
 	VhostSocket string
-	Client      bool // QEMU connects to the switch's socket
+	Client      bool // QEMU connects to the switch's socket, again and again
 	QueuePairs  int  // 0 means 1; more need as many CPUs to be used
 	MTU         int  // bytes, offered to the guest as host_mtu; 0: not offered
 	// Device is added to the device's properties: "packed=on,mrg_rxbuf=off".
@@ -43,6 +47,7 @@ type GuestConfig struct {
 	NICs         []NIC
 	ExtraModules []string // loaded after virtio's, below lib/modules/VERSION/kernel
 	ExtraArgs    []string // of QEMU
+	Reboots      bool     // the guest may restart; otherwise QEMU ends then, also at a panic
 }
 
 // Guest is a running QEMU with Linux and the lab's agent.
@@ -52,8 +57,10 @@ type Guest struct {
 	cfg     GuestConfig
 	console string // file
 	agent   *agentConn
-	ready   chan struct{} // closed at the hello
-	hello   guestwire.Hello
+
+	mu    sync.Mutex    // guards what follows
+	ready chan struct{} // closed at the hello
+	hello guestwire.Hello
 }
 
 // StartGuest starts QEMU and returns at once; WaitReady waits for the guest.
@@ -92,12 +99,21 @@ func (l *Lab) StartGuest(cfg GuestConfig) (*Guest, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: guest %s: agent: %w", cfg.Name, err), g.Stop())
 	}
-	g.agent = newAgentConn(conn, func(h guestwire.Hello) {
-		g.hello = h
-		close(g.ready)
-	})
+	g.agent = newAgentConn(conn, g.greet)
 	l.Defer(cfg.Name+" agent", g.agent.close)
 	return g, nil
+}
+
+// greet takes the agent's hello.
+func (g *Guest) greet(h guestwire.Hello) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hello = h
+	select {
+	case <-g.ready: // a restart that nobody asked for
+	default:
+		close(g.ready)
+	}
 }
 
 func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
@@ -108,8 +124,8 @@ func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
 	if cpus == 0 {
 		cpus = 1
 	}
-	return []string{
-		"-name", g.cfg.Name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	args := []string{
+		"-name", g.cfg.Name, "-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "q35,graphics=off,memory-backend=ram", "-m", fmt.Sprint(memory), "-smp", fmt.Sprint(cpus),
 		"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", memory),
 		"-kernel", kernel, "-initrd", initrd,
@@ -117,6 +133,10 @@ func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
 		"-serial", "file:" + g.console,
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket, "-serial", "chardev:agent",
 	}
+	if !g.cfg.Reboots {
+		args = append(args, "-no-reboot")
+	}
+	return args
 }
 
 // args are QEMU's arguments for the i-th device, eth<i> in the guest.
@@ -140,7 +160,9 @@ func (n NIC) args(i int) []string {
 		return []string{"-netdev", fmt.Sprintf("%s,id=net%d,%s", kind, i, rest), "-device", device}
 	}
 	chardev := fmt.Sprintf("socket,id=char%d,path=%s", i, n.VhostSocket)
-	if !n.Client {
+	if n.Client {
+		chardev += fmt.Sprintf(",reconnect-ms=%d", reconnectEvery.Milliseconds())
+	} else {
 		chardev += ",server=on,wait=off"
 	}
 	return []string{
@@ -163,10 +185,13 @@ func (p *Proc) WaitSocketFile(path string, timeout time.Duration) error {
 //
 //	error: with the end of the guest's console
 func (g *Guest) WaitReady(timeout time.Duration) error {
+	g.mu.Lock()
+	ready := g.ready
+	g.mu.Unlock()
 	late := time.NewTimer(timeout)
 	defer late.Stop()
 	select {
-	case <-g.ready:
+	case <-ready:
 		return nil
 	case <-g.Exited():
 		return fmt.Errorf("%w\nconsole:\n%s", g.exitError(), tail(g.Console(), 20))
@@ -179,7 +204,11 @@ func (g *Guest) WaitReady(timeout time.Duration) error {
 }
 
 // Hello is what the agent said when it was ready; valid after WaitReady.
-func (g *Guest) Hello() guestwire.Hello { return g.hello }
+func (g *Guest) Hello() guestwire.Hello {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hello
+}
 
 // Console is the guest's console so far.
 func (g *Guest) Console() string {

@@ -56,6 +56,35 @@ func TestTwoGuestsOnACable(t *testing.T) {
 			t.Fatalf("sent %+v, received %+v", sent, got)
 		}
 	})
+	t.Run("channels", func(t *testing.T) {
+		if r, err := a.SetChannels("eth0", 1); err != nil || r.Combined != 1 || r.MaxCombined != 1 {
+			t.Fatalf("one pair of one: %+v, %v", r, err)
+		}
+		if _, err := a.SetChannels("eth0", 2); err == nil {
+			t.Fatal("more pairs than the device has")
+		}
+		if r, err := a.Channels("eth0"); err != nil || r.Combined != 1 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if _, err := a.Channels("eth7"); err == nil {
+			t.Fatal("channels of a link that does not exist")
+		}
+	})
+	t.Run("reboot", func(t *testing.T) {
+		must(t, a.Reboot(bootLimit))
+		if h := a.Hello(); len(h.Links) != 1 {
+			t.Fatalf("after a restart: %+v", h)
+		}
+		must(t, a.Configure(guestwire.NetArgs{Link: "eth0", Addr: "10.0.0.1/24", MTU: 1400}))
+		if err := b.Reboot(bootLimit); err == nil {
+			t.Fatal("a guest whose QEMU ends at a restart was restarted")
+		}
+		r, err := a.Ping(guestwire.PingArgs{Dst: "10.0.0.2", Count: 3, IntervalUs: 1000})
+		must(t, err)
+		if r.Received != 3 {
+			t.Fatalf("after a restart: %+v", r)
+		}
+	})
 	t.Run("poweroff", func(t *testing.T) { must(t, b.Poweroff(10*time.Second)) })
 	t.Run("loss is seen", func(t *testing.T) {
 		r, err := a.Ping(guestwire.PingArgs{Dst: "10.0.0.2", Count: 3, IntervalUs: 1000, WaitMs: 100})
@@ -94,7 +123,7 @@ func startGuest(t *testing.T, l *lab.Lab, name, mac, netdev string) *lab.Guest {
 	t.Helper()
 	hw, err := net.ParseMAC(mac)
 	must(t, err)
-	g, err := l.StartGuest(lab.GuestConfig{Name: name, NICs: []lab.NIC{{MAC: hw, Netdev: netdev}}})
+	g, err := l.StartGuest(lab.GuestConfig{Name: name, Reboots: name == "vma", NICs: []lab.NIC{{MAC: hw, Netdev: netdev}}})
 	must(t, err)
 	return g
 }

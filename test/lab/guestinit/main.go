@@ -188,6 +188,8 @@ func (a *agent) dispatch(req guestwire.Request) (any, error) {
 		return call(req, linkState)
 	case guestwire.OpARP:
 		return neighbours()
+	case guestwire.OpChannels:
+		return call(req, channels)
 	case guestwire.OpPoweroff:
 		return nil, a.end(req.ID, unix.LINUX_REBOOT_CMD_POWER_OFF)
 	case guestwire.OpReboot:

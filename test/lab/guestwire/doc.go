@@ -2,7 +2,7 @@
 // other over a serial port: one JSON value a line, both ways.
 //
 //	lab                                   guestinit (pid 1 of the guest)
-//	 |  <-- Response{ID: 0, Result: Hello} --  |   once it is ready
+//	 |  <-- Response{ID: 0, Result: Hello} --  |   once it is ready, after each boot
 //	 |  --- Request{ID: 7, Op: "ping", ...} -> |
 //	 |  <-- Response{ID: 7, Result: ...} ----  |   in any order
 //

@@ -16,6 +16,7 @@ const (
 	OpUDPRecv  = "udp-recv"
 	OpLink     = "link"
 	OpARP      = "arp"
+	OpChannels = "channels"
 	OpPoweroff = "poweroff"
 	OpReboot   = "reboot"
 )
@@ -164,6 +165,18 @@ type LinkResult struct {
 	Carrier        bool              `json:"carrier"`
 	CarrierChanges int               `json:"carrier_changes"`
 	Statistics     map[string]uint64 `json:"statistics"` // names of /sys/class/net/X/statistics
+}
+
+// ChannelsArgs sets how many queue pairs an interface uses.
+type ChannelsArgs struct {
+	Link     string `json:"link"`
+	Combined int    `json:"combined,omitempty"` // pairs; 0 leaves them
+}
+
+// ChannelsResult is how many queue pairs an interface uses, and has.
+type ChannelsResult struct {
+	Combined    int `json:"combined"`
+	MaxCombined int `json:"max_combined"`
 }
 
 // ARPEntry is one neighbour.
