@@ -67,6 +67,9 @@ type Controller struct {
 	dir      string
 }
 
+// Bin is the folder of the programs.
+func (c *Cluster) Bin() string { return c.opts.Bin }
+
 // ControllerDir has the controller's api.sock, openflow.sock and etcd's data.
 func (c *Cluster) ControllerDir() string { return c.Lab.Path("controller") }
 
