@@ -66,7 +66,7 @@ func TestWrongInput(t *testing.T) {
 	exit(t, 2, file+":2: unknown key api.sockt", "--config", file)
 	exit(t, 2, "no such file", "--config", filepath.Join(dir, "none.yaml"))
 	exit(t, 2, "unknown flag", "--colour=red")
-	exit(t, 2, "unexpected argument", "start")
+	exit(t, 2, "unknown command", "start")
 	exit(t, 2, "no host could connect", none)
 	exit(t, 2, "tls.insecure: true", "--openflow.listen=0.0.0.0:6640")
 	exit(t, 2, "set all three or none", "--tls.ca=x")
