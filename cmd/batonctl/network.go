@@ -144,14 +144,27 @@ func names(refs []model.Ref) []string {
 	return all
 }
 
+// maxFiles bounds what one apply sends, bytes; the rest of a message is the
+// files' names.
+const maxFiles = api.MaxMessage - 1<<20
+
+// tooMuch is the error for files that are more than one apply takes.
+func tooMuch(name string, size int) error {
+	return fmt.Errorf("file %s: %d MiB with those before it; one apply takes at most %d MiB: apply the network in parts", name, size>>20, maxFiles>>20)
+}
+
 // readFiles reads files, the .yaml, .yml and .json files of folders, and standard input.
 func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
 	var all []*api.File
+	size := 0
 	for _, path := range paths {
 		if path == "-" {
-			data, err := io.ReadAll(stdin)
+			data, err := io.ReadAll(io.LimitReader(stdin, maxFiles+1))
 			if err != nil {
 				return nil, fmt.Errorf("standard input: %w", err)
+			}
+			if size += len(data); size > maxFiles {
+				return nil, tooMuch("standard input", size)
 			}
 			all = append(all, &api.File{Name: "standard input", Data: data})
 			continue
@@ -164,6 +177,9 @@ func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
 			data, err := os.ReadFile(name)
 			if err != nil {
 				return nil, fileError(name, err)
+			}
+			if size += len(data); size > maxFiles {
+				return nil, tooMuch(name, size)
 			}
 			all = append(all, &api.File{Name: name, Data: data})
 		}

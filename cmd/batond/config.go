@@ -130,7 +130,7 @@ func (s *settings) address() (netip.Prefix, error) {
 	if err != nil || !p.Addr().Is4() {
 		return netip.Prefix{}, fmt.Errorf("underlay.address: %q is not an IPv4 address with prefix, such as 192.168.100.1/24", s.Underlay.Address)
 	}
-	if a := p.Addr(); p.Bits() == 0 || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || isEdge(p) {
+	if a := p.Addr(); p.Bits() == 0 || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || isEdge(p) {
 		return netip.Prefix{}, fmt.Errorf("underlay.address: %v cannot be the address of one machine: give this host's own, not its network's or a group's, such as 192.168.100.1/24", p)
 	}
 	return p, nil

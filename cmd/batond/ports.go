@@ -46,6 +46,13 @@ type guestPorts struct {
 // reconcile makes the ports that bindings name and removes the others. A port
 // that cannot be made does not keep the others from being made.
 func (g *guestPorts) reconcile(ctx context.Context, bindings []flow.Binding) {
+	for _, name := range g.change(ctx, bindings) {
+		g.onChange(name) // asks for the port's state, so mu must be free
+	}
+}
+
+// change does reconcile's work and lists the ports that came, went or failed.
+func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (changed []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	want := make(map[string]flow.Binding, len(bindings))
@@ -55,19 +62,28 @@ func (g *guestPorts) reconcile(ctx context.Context, bindings []flow.Binding) {
 	for name, p := range g.ports {
 		if b, ok := want[name]; !ok || b.MAC != p.binding.MAC || b.MTU != p.binding.MTU {
 			g.remove(name)
+			changed = append(changed, name)
 		}
 	}
-	clear(g.failed)
+	before := g.failed
+	g.failed = map[string]error{}
 	for _, b := range bindings {
 		if p, ok := g.ports[b.Name]; ok {
 			p.binding = b // the number is the pipeline's business
 			continue
 		}
-		if err := g.add(ctx, b); err != nil {
+		err := g.add(ctx, b)
+		if err == nil {
+			changed = append(changed, b.Name)
+			continue
+		}
+		g.failed[b.Name] = err
+		if old := before[b.Name]; old == nil || old.Error() != err.Error() { // each try fails alike: said once
 			g.log.Error("no port for this binding", "port", b.Name, "error", err)
-			g.failed[b.Name] = err
+			changed = append(changed, b.Name)
 		}
 	}
+	return changed
 }
 
 func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
