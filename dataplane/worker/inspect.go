@@ -243,9 +243,7 @@ func (w *Worker) put(ctx context.Context, q *question) error {
 	if w.state.Load() == stateOff {
 		w.refuse() // it ended before it could see the question, or will have seen it
 	}
-	if w.state.Load() == stateAsleep {
-		w.waker.wake()
-	}
+	w.rouse()
 	select {
 	case <-q.done:
 	case <-ctx.Done():
@@ -256,6 +254,16 @@ func (w *Worker) put(ctx context.Context, q *question) error {
 		return errEnded
 	}
 	return nil
+}
+
+// rouse wakes the worker if it sleeps. The lock keeps Close from closing what it
+// is woken by meanwhile.
+func (w *Worker) rouse() {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	if w.state.Load() == stateAsleep {
+		w.waker.wake()
+	}
 }
 
 // answer fills in the answer to q.

@@ -190,7 +190,9 @@ func (p *Pool) publish(next *layout) {
 	next.settle()
 	p.layout.Store(next)
 	for _, w := range p.workers {
-		w.waker.wake()
+		if w.state.Load() != stateOff { // else nobody sleeps, and after Close there is no descriptor
+			w.waker.wake()
+		}
 	}
 	for _, w := range p.workers {
 		for i := 0; w.state.Load() != stateOff && w.taken.Load() < next.epoch; i++ {

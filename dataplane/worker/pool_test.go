@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
 	"baton/dataplane/pipeline"
@@ -277,5 +279,34 @@ func TestPollInterval(t *testing.T) {
 	}
 	if w := l.Workers()[0]; w.Sleeps <= w.WakeUps || w.SleepCycles == 0 {
 		t.Errorf("%d sleeps, %d ended by a descriptor", w.Sleeps, w.WakeUps)
+	}
+}
+
+// TestNothingWakesAfterClose: the workers' descriptors are closed then, and their
+// numbers may be anybody's.
+func TestNothingWakesAfterClose(t *testing.T) {
+	l := newLab(t, nil)
+	l.addPort(1, newDouble(t, "a", port.KindVhost, 1))
+	old := l.workers[0].waker.evfd
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fd := -1
+	for fd != old {
+		var err error
+		if fd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil || fd > old {
+			t.Fatalf("descriptor %d, want %d to be free: %v", fd, old, err)
+		}
+		defer unix.Close(fd)
+	}
+	if err := l.RemovePort("a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Flows(context.Background()); err == nil {
+		t.Error("workers that have ended answer")
+	}
+	var n [8]byte
+	if _, err := unix.Read(fd, n[:]); err != unix.EAGAIN {
+		t.Errorf("somebody wrote %v to a descriptor that is not the worker's: %v", n, err)
 	}
 }

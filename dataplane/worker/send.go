@@ -36,7 +36,7 @@ func (w *Worker) find(number flow.PortNo) uint16 {
 		return slotUnbound
 	}
 	s, ok := w.lay.names[b.Name]
-	if !ok {
+	if !ok || w.lay.slots[s].underlay { // no logical port is the wire, whatever its name
 		return slotDown
 	}
 	return s
