@@ -22,12 +22,14 @@ bin/batond: FORCE
 bin/baton-controller bin/batonctl: FORCE
 	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/$(notdir $@)
 
-demo: packages-build packages-lab $(programs) ## two hosts, four VMs, one network: the main job on this machine (JSON=file writes the result)
+bin/baton-demo: FORCE
+	$(GO) build -o $@ ./test/demo
+
+demo: packages-build packages-lab $(programs) bin/baton-demo ## two hosts, four VMs, one network: the main job on this machine (JSON=file writes the result)
 	@scripts/huge-pages 256
-	@$(GO) build -o bin/baton-demo ./test/demo
 	@bin/baton-demo $(if $(JSON),-json $(JSON))
 
-test: packages-build packages-lab $(programs) ## all tests, with what they need
+test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with what they need
 	@scripts/huge-pages 512
 	@scripts/go-test
 
@@ -37,7 +39,7 @@ unit: packages-build ## the tests beside the code (PKG=./dataplane/... RUN=Name)
 race: packages-build ## the tests beside the code, under the race detector
 	$(GO) test -race -run '$(RUN)' $$($(GO) list $(PKG) | grep -v /test/)
 
-e2e: packages-build packages-lab $(programs) ## the end-to-end tests alone (RUN=Name)
+e2e: packages-build packages-lab $(programs) bin/baton-demo ## the end-to-end tests alone (RUN=Name)
 	@scripts/huge-pages 512
 	$(GO) test -count=1 -v -timeout 20m -run '$(RUN)' ./test/...
 
