@@ -40,6 +40,7 @@ type Counters struct {
 	Misses    stats.Counter // walks for keys that no entry matched
 	Stale     stats.Counter // walks for entries of another generation
 	Evicted   stats.Counter // entries that made room for others
+	Steps     stats.Counter // what the walks cost, in tables looked into
 }
 
 // Cache is a worker's flow caches.

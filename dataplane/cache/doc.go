@@ -7,9 +7,10 @@
 //	          | miss or stale
 //	          +-walk--> new entry
 //
-// Both have a fixed size and forget what was not used for longest among the
-// entries that compete for a bucket: any number of flows fits, for the price of
-// walking again. All of it lies outside Go's heap.
+// Both have a fixed size. Among the entries that compete for a bucket, Mega
+// forgets the one that was not used for longest, Micro any: any number of flows
+// fits, for the price of walking again, or of asking Mega. All of it lies outside
+// Go's heap.
 //
 // An entry is of one generation of the pipeline. LookupBurst hands out entries
 // of the asked generation only, so no packet goes by a rule that a barrier said

@@ -139,7 +139,7 @@ const (
 
 // Words is the key as an array that shares its memory.
 func (k *Key) Words() *[KeyWords]uint64 {
-	// SAFETY: Key is KeyWords words long, 8-byte aligned (PortNo) and has no implicit padding; key_test.go holds it so.
+	// SAFETY: Key is KeyWords words long, 8-byte aligned (PortNo) and has no implicit padding; the tests hold it so.
 	return (*[KeyWords]uint64)(unsafe.Pointer(k))
 }
 

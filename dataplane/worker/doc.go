@@ -25,6 +25,8 @@
 //   - Every packet received is sent, or counted under a drop reason at the port
 //     that it came from, or waits in a ring (Parcels).
 //   - Packets of one flow leave in the order in which they came.
+//   - Queues take turns, a burst each; a guest's queue whose packets need walks of
+//     the pipeline misses turns for as long as the walks took.
 //   - The loop allocates nothing but what punts copy, and takes no lock.
 //   - A worker that says it sleeps is woken by whoever gives it something: it
 //     says so first and looks for work once more afterwards.

@@ -59,6 +59,7 @@ type rxQueue struct {
 	slot     uint16
 	underlay bool
 	number   flow.PortNo // of the logical port; PortNone while none is bound
+	debt     uint64      // tables that walks for its packets looked into and that are not paid for by waiting
 }
 
 // txQueue is a queue that a worker may send to.

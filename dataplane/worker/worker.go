@@ -179,7 +179,9 @@ func (w *Worker) begin() bool {
 // iterate polls everything once and returns how many packets were moved.
 func (w *Worker) iterate() (moved int) {
 	for i := range w.rxqs {
-		moved += w.receive(&w.rxqs[i])
+		if r := &w.rxqs[i]; !r.waits() {
+			moved += w.receive(r)
+		}
 	}
 	moved += w.drain()
 	if w.told != 0 {

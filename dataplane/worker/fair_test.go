@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"baton/dataplane/buf"
+	"baton/dataplane/flow"
+	"baton/dataplane/pipeline"
+	"baton/dataplane/port"
+	"baton/dataplane/stats"
+)
+
+// scanner is a guest that sends each frame to another MAC.
+type scanner struct {
+	endless
+	next uint32
+}
+
+func (p *scanner) Queue(int) port.Queue { return p }
+
+func (p *scanner) Rx(c *buf.Cache, v *buf.Vec) int {
+	n := p.endless.Rx(c, v)
+	for i := range n {
+		p.next++
+		binary.BigEndian.PutUint32(v[i].Data()[2:], 1<<31|p.next)
+	}
+	return n
+}
+
+// TestScanIsFair: a guest whose every packet needs a walk of the pipeline gets no
+// more of the worker's time than one whose flows are known.
+func TestScanIsFair(t *testing.T) {
+	known := flow.MAC{2, 0, 0, 0, 0, 1} // as frame has it
+	tables := []flow.TableID{
+		pipeline.TableConvertPhyLogical, pipeline.TableLSPTraceIngressIn, pipeline.TableLSPIngressARPController,
+		pipeline.TableLSPIngressARPResponse, pipeline.TableLSPIngressLookupDstPort,
+	}
+	last := tables[len(tables)-1]
+	c := flow.Change{SetBindings: []flow.Binding{{Name: "scan", Number: number(1)}, {Name: "good", Number: number(2)}, {Name: "sink", Number: number(3)}}}
+	for i, at := range tables[:len(tables)-1] {
+		c.SetRules = append(c.SetRules, flow.Rule{RuleID: flow.RuleID{Table: at}, Actions: []flow.Action{flow.Goto(tables[i+1])}})
+	}
+	c.SetRules = append(c.SetRules,
+		flow.Rule{RuleID: flow.RuleID{Table: last, Priority: 1, Match: flow.Match{}.WithMAC(flow.FieldEthDst, known)}, Actions: []flow.Action{flow.Output(number(3))}},
+		flow.Rule{RuleID: flow.RuleID{Table: last}, Actions: []flow.Action{flow.Drop(stats.DropUnknownMAC)}})
+	scan := &scanner{endless: endless{name: "scan", kind: port.KindVhost, frames: [][]byte{frame(1, 2, 3)}}}
+	good := &endless{name: "good", kind: port.KindVhost, frames: [][]byte{frame(1, 2, 3)}}
+	sink := &endless{name: "sink", kind: port.KindVhost}
+	w := still(t, nil, []port.Port{scan, good, sink}, c)
+
+	const turns = 1000
+	for range turns {
+		w.turn()
+	}
+	if sink.got != turns*buf.Burst {
+		t.Errorf("%d packets of known flows in %d turns, want a burst each", sink.got, turns)
+	}
+	// 32 walks of 5 tables are 32×(5+4) steps, 4.5 turns.
+	polls := uint64(scan.next) / buf.Burst
+	if polls > turns/5 || polls < turns/6 {
+		t.Errorf("the scanner had %d turns of %d, want one in 5.5", polls, turns)
+	}
+	if walks := w.flows.Counters.Misses.Load(); walks < uint64(scan.next) {
+		t.Errorf("%d walks for %d addresses", walks, scan.next)
+	}
+}
