@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"baton/controlplane/api"
 	"baton/controlplane/model"
@@ -103,6 +104,9 @@ func (c *controller) listen(t *tls.Config) error {
 		if x.job != jobMetrics {
 			if l.options, err = e.ServerOptions(t, c.s.TLS.Insecure); err != nil {
 				return &usageError{err}
+			}
+			if t != nil && e.Network == "tcp" {
+				l.options = append(l.options, grpc.Creds(newLoggedTLS(credentials.NewTLS(t), c.log)))
 			}
 		}
 		if l.Listener, err = e.Listen(); err != nil {

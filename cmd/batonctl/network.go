@@ -54,7 +54,10 @@ func (f tlsFiles) load() (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("authority %s: no certificate in it", f.ca)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
+	// A controller that does not know our authority would get no certificate by
+	// default, and say that there is none instead of what is wrong with it.
+	show := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	return &tls.Config{GetClientCertificate: show, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
 }
 
 // with runs fn with a client of the controller.

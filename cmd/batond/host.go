@@ -219,7 +219,10 @@ func (s *settings) loadTLS() (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("tls.ca %s: no certificate in it", s.TLS.CA)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
+	// A controller that does not know our authority would get no certificate by
+	// default, and say that there is none instead of what is wrong with it.
+	show := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	return &tls.Config{GetClientCertificate: show, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
 }
 
 var _ agent.Target = (*target)(nil)

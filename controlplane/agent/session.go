@@ -83,7 +83,11 @@ func plain(err error) error {
 		return errors.New("the controller closed the session")
 	}
 	if st, ok := status.FromError(err); ok {
-		return errors.New(st.Message())
+		cause, fix := openflow.ConnectionCause(st.Message())
+		if fix != "" {
+			cause += ": " + fix
+		}
+		return errors.New(cause)
 	}
 	return err
 }

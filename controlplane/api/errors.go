@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"baton/controlplane/model"
+	"baton/controlplane/openflow"
 	"baton/controlplane/store"
 )
 
@@ -111,17 +112,13 @@ func fromStatus(address string, err error) error {
 		}
 	}
 	if e.Code == codes.Unavailable && strings.Contains(e.Text, "connection error") {
-		e.Text = "controller " + address + " cannot be reached: " + lastPart(e.Text) + ": start baton-controller, or name its address with --server"
+		cause, fix := openflow.ConnectionCause(e.Text)
+		if fix == "" {
+			fix = "start baton-controller, or name its address with --server"
+		}
+		e.Text = "controller " + address + " cannot be reached: " + cause + ": " + fix
 	}
 	return e
-}
-
-// lastPart is the cause at the end of gRPC's long connection error.
-func lastPart(s string) string {
-	if i := strings.Index(s, "dial "); i >= 0 {
-		return strings.TrimSuffix(s[i:], `"`)
-	}
-	return s
 }
 
 func encodeRef(r model.Ref) *ObjectRef {

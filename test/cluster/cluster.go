@@ -32,6 +32,9 @@ type Options struct {
 type Cluster struct {
 	Lab    *lab.Lab
 	Bridge *lab.Bridge // the underlay
+	// ControllerNetns is where StartController runs the controller; nil: in the
+	// lab's own namespace, which has no network that hosts reach.
+	ControllerNetns *lab.Netns
 
 	opts       Options
 	controller *Controller
@@ -101,7 +104,7 @@ func (c *Cluster) StartController(more ...string) error {
 	}
 	p, err := c.Lab.Start(lab.ProcConfig{
 		Name: "baton-controller", Path: filepath.Join(c.opts.Bin, "baton-controller"),
-		Args: []string{"--config", config}, Grace: grace,
+		Args: []string{"--config", config}, Netns: c.ControllerNetns, Grace: grace,
 	})
 	if err != nil {
 		return err
