@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -362,19 +363,21 @@ func (v *simVM) expect(t testing.TB, want ...[]byte) {
 		got = append(got, v.take()...)
 		return len(got) >= len(want)
 	})
+	var wrong []string
 	for _, f := range got {
 		left[string(f)]--
 		if left[string(f)] < 0 {
-			t.Errorf("%s: unwanted frame of %d bytes: %s", v.Name, len(f), describe(f))
+			wrong = append(wrong, fmt.Sprintf("unwanted, %d bytes: %s", len(f), describe(f)))
 		}
 	}
 	for f, n := range left {
 		if n > 0 {
-			t.Errorf("%s: frame of %d bytes missing %d times: %s", v.Name, len(f), n, describe([]byte(f)))
+			wrong = append(wrong, fmt.Sprintf("missing %d times, %d bytes: %s", n, len(f), describe([]byte(f))))
 		}
 	}
-	if err != nil || t.Failed() {
-		t.Fatalf("%s: %d frames came, want %d: %v", v.Name, len(got), len(want), err)
+	if err != nil || len(wrong) > 0 {
+		t.Fatalf("%s: %d frames came, want %d: %v; %d are unwanted or missing, the first of them:\n%s",
+			v.Name, len(got), len(want), err, len(wrong), strings.Join(wrong[:min(len(wrong), 5)], "\n"))
 	}
 }
 
