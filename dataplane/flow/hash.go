@@ -20,17 +20,18 @@ func fold(a, b uint64) uint64 {
 }
 
 // Hash is a 64-bit hash of the whole key: multiply and mix over its ten words.
-// It is not for cryptography, but seed (random for each process) keeps a guest
-// from computing collisions beforehand; they would cost it its own speed only.
+// It is not for cryptography, but seed (random for each process) goes into both
+// factors of each product, so that a guest cannot make one of them zero or compute
+// collisions beforehand.
 //
 //	alloc: 0
 func Hash(k *Key, seed uint64) uint64 {
-	w := k.Words()
-	h := fold(w[0]^mix0^seed, w[1]^mix1)
-	h ^= fold(w[2]^mix1^seed, w[3]^mix2)
-	h ^= fold(w[4]^mix2^seed, w[5]^mix3)
-	h ^= fold(w[6]^mix3^seed, w[7]^mix4)
-	h ^= fold(w[8]^mix4^seed, w[9]^mix5)
+	w, turned := k.Words(), bits.RotateLeft64(seed, 32)
+	h := fold(w[0]^mix0^seed, w[1]^mix1^turned)
+	h ^= fold(w[2]^mix1^seed, w[3]^mix2^turned)
+	h ^= fold(w[4]^mix2^seed, w[5]^mix3^turned)
+	h ^= fold(w[6]^mix3^seed, w[7]^mix4^turned)
+	h ^= fold(w[8]^mix4^seed, w[9]^mix5^turned)
 	return fold(h^mix5, seed|mix0)
 }
 
@@ -38,11 +39,11 @@ func Hash(k *Key, seed uint64) uint64 {
 //
 //	alloc: 0
 func HashMasked(k, m *Key, seed uint64) uint64 {
-	w, x := k.Words(), m.Words()
-	h := fold(w[0]&x[0]^mix0^seed, w[1]&x[1]^mix1)
-	h ^= fold(w[2]&x[2]^mix1^seed, w[3]&x[3]^mix2)
-	h ^= fold(w[4]&x[4]^mix2^seed, w[5]&x[5]^mix3)
-	h ^= fold(w[6]&x[6]^mix3^seed, w[7]&x[7]^mix4)
-	h ^= fold(w[8]&x[8]^mix4^seed, w[9]&x[9]^mix5)
+	w, x, turned := k.Words(), m.Words(), bits.RotateLeft64(seed, 32)
+	h := fold(w[0]&x[0]^mix0^seed, w[1]&x[1]^mix1^turned)
+	h ^= fold(w[2]&x[2]^mix1^seed, w[3]&x[3]^mix2^turned)
+	h ^= fold(w[4]&x[4]^mix2^seed, w[5]&x[5]^mix3^turned)
+	h ^= fold(w[6]&x[6]^mix3^seed, w[7]&x[7]^mix4^turned)
+	h ^= fold(w[8]&x[8]^mix4^seed, w[9]&x[9]^mix5^turned)
 	return fold(h^mix5, seed|mix0)
 }
