@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -26,17 +26,20 @@ socket (--server).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, who := o.setHostLog, "batond"
 			if controller {
-				set, who = o.setControllerLog, "the controller"
+				set, who = o.setControllerLog, "controller"
 			}
 			if err := set(cmd.Context(), name, args[0]); err != nil {
 				return err
 			}
-			part := name
-			if part == "" {
-				part = "all parts"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "log level of %s of %s: %s\n", part, who, args[0])
-			return nil
+			v := struct {
+				Of    string `json:"of"`
+				Part  string `json:"part"` // empty: all
+				Level string `json:"level"`
+			}{who, name, args[0]}
+			return print(cmd.OutOrStdout(), o.output, v, func(t *table) {
+				t.row("OF", "PART", "LEVEL")
+				t.row(v.Of, cmp.Or(v.Part, "all"), v.Level)
+			})
 		},
 	}
 	c.Flags().BoolVar(&controller, "controller", false, "the controller's log, not batond's")

@@ -55,6 +55,15 @@ func newVhostShow(o *options) *cobra.Command {
 		Short:   "One device: features, rings, memory",
 		Example: "  batonctl vhost show vm1",
 		Args:    cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (all []string, _ cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				devices, _ := hostapi.NewClient(o.hostSocket).Vhosts(cmd.Context()) // no batond: nothing to offer
+				for _, d := range devices {
+					all = append(all, d.Port)
+				}
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			devices, err := hostapi.NewClient(o.hostSocket).Vhosts(cmd.Context())
 			if err != nil {
