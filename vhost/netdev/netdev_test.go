@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"baton/dataplane/port"
 	"baton/vhost/guestmem"
 	"baton/vhost/netdev"
 	"baton/vhost/proto"
@@ -289,54 +288,6 @@ func TestTruncatedMidBurst(t *testing.T) {
 		t.Fatal("not broken")
 	}
 	g.ok(unix.Ftruncate(g.mem.FD, memSize))
-}
-
-type fakeWaker map[int]bool
-
-func (w fakeWaker) Add(fd int) error { w[fd] = true; return nil }
-func (w fakeWaker) Remove(fd int)    { delete(w, fd) }
-
-// Kick descriptors follow the worker and the front end.
-func TestWaker(t *testing.T) {
-	g := newRig(t, nil)
-	q := g.dev.Queue(0)
-	w := fakeWaker{}
-	q.Attach(w)
-	if q.Arm() != port.ArmSet || len(w) != 0 {
-		t.Fatal("no ring: nothing to wait for")
-	}
-	g.connect(modern)
-	if len(w) != 1 || q.Arm() != port.ArmSet {
-		t.Fatalf("%d descriptors", len(w))
-	}
-	for fd := range w {
-		if drivertest.Signals(fd) == 0 {
-			t.Error("a ring that starts must wake its worker")
-		}
-	}
-	g.sendOne(60)
-	if q.Arm() != port.ArmReady {
-		t.Fatal("a waiting frame was missed")
-	}
-	q.Disarm()
-	g.recv()
-	g.ok(g.dev.SetVringKick(1, g.eventFD()))
-	if len(w) != 1 {
-		t.Fatal("kick not replaced")
-	}
-	q.Attach(nil)
-	if len(w) != 0 {
-		t.Fatal("still registered")
-	}
-	q.Attach(w)
-	g.ok(g.dev.SetVringKick(1, -1))
-	if len(w) != 0 || q.Arm() != port.ArmPoll {
-		t.Fatal("poll mode: the worker must not sleep")
-	}
-	g.dev.Disconnected()
-	if len(w) != 0 {
-		t.Fatal("still registered")
-	}
 }
 
 // Memory regions come and go one by one; an identical one again is no error.

@@ -21,6 +21,7 @@ type ring struct {
 	started           bool // SET_VRING_KICK was seen
 	wanted            bool // by SET_VRING_ENABLE
 	kick, call, errfd int
+	poll              bool // the front end gave no kick descriptor; kick is our own
 
 	live       virtq.Ring // nil while not running
 	noted      bool       // that live broke
@@ -82,6 +83,9 @@ func (d *Device) start(r *ring) error {
 			"port", d.cfg.Name, "features", fmt.Sprintf("%#x", d.features))
 	}
 	d.publish(r)
+	// Whoever ran the ring before may have died after its last completion and before
+	// the call for it. A call too many does no harm.
+	live.Call().Signal()
 	return nil
 }
 
@@ -112,7 +116,7 @@ func (d *Device) enabled(r *ring) bool {
 // publish shows a running ring to its worker, and wakes it: it may sleep with chains
 // waiting in a ring that it could not see before.
 func (d *Device) publish(r *ring) {
-	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.kick < 0})
+	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll})
 	if r.index&1 == 1 {
 		signal(r.kick)
 	}

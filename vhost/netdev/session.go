@@ -7,6 +7,8 @@ import (
 	"baton/vhost/guestmem"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of an MTU, bytes: what IPv4 asks of every link, and virtio's 16 bits.
@@ -286,19 +288,26 @@ func (d *Device) GetVringBase(i int) (uint32, error) {
 	return uint32(r.base), nil
 }
 
-// SetVringKick implements proto.Backend: it starts the ring.
+// SetVringKick implements proto.Backend: it starts the ring. Where the front end
+// gives no descriptor, one of our own takes its place: the worker may sleep, since it
+// saw no ring, and must learn that there is one to poll.
 func (d *Device) SetVringKick(i int, fd int) error {
 	d.enter()
 	defer d.release()
+	poll := fd < 0
 	r, err := d.at(i)
 	if err == nil {
-		err = checkEventFD(fd)
+		if poll {
+			fd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		} else {
+			err = checkEventFD(fd)
+		}
 	}
 	if err != nil {
 		closeFD(fd)
 		return d.refuse(fmt.Sprintf("ring %d: set kick", i), err)
 	}
-	if err := d.configure(r, "kick", func() { r.started = true }); err != nil {
+	if err := d.configure(r, "kick", func() { r.started, r.poll = true, poll }); err != nil {
 		closeFD(fd)
 		return err
 	}
