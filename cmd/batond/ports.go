@@ -38,7 +38,11 @@ type guestPorts struct {
 	innerMTU int // what the underlay leaves for guests, bytes of L3
 	onChange func(name string)
 
-	mu     sync.Mutex
+	// work is held while ports are made and removed, and taken before mu. Then
+	// devices tell of changes, and who is told asks for states: mu must be free.
+	work sync.Mutex
+
+	mu     sync.Mutex // guards what follows; changed with work held
 	ports  map[string]*guestPort
 	failed map[string]error // bindings whose port could not be made, tried again later
 }
@@ -47,14 +51,14 @@ type guestPorts struct {
 // that cannot be made does not keep the others from being made.
 func (g *guestPorts) reconcile(ctx context.Context, bindings []flow.Binding) {
 	for _, name := range g.change(ctx, bindings) {
-		g.onChange(name) // asks for the port's state, so mu must be free
+		g.onChange(name)
 	}
 }
 
 // change does reconcile's work and lists the ports that came, went or failed.
 func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (changed []string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.work.Lock()
+	defer g.work.Unlock()
 	want := make(map[string]flow.Binding, len(bindings))
 	for _, b := range bindings {
 		want[b.Name] = b
@@ -65,24 +69,25 @@ func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (chang
 			changed = append(changed, name)
 		}
 	}
-	before := g.failed
-	g.failed = map[string]error{}
+	failed := map[string]error{}
 	for _, b := range bindings {
-		if p, ok := g.ports[b.Name]; ok {
-			p.binding = b // the number is the pipeline's business
-			continue
+		if _, ok := g.ports[b.Name]; ok {
+			continue // its number is the pipeline's business
 		}
 		err := g.add(ctx, b)
 		if err == nil {
 			changed = append(changed, b.Name)
 			continue
 		}
-		g.failed[b.Name] = err
-		if old := before[b.Name]; old == nil || old.Error() != err.Error() { // each try fails alike: said once
+		failed[b.Name] = err
+		if old := g.failed[b.Name]; old == nil || old.Error() != err.Error() { // each try fails alike: said once
 			g.log.Error("no port for this binding", "port", b.Name, "error", err)
 			changed = append(changed, b.Name)
 		}
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failed = failed
 	return changed
 }
 
@@ -90,6 +95,9 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	mtu := g.innerMTU
 	if b.MTU != 0 {
 		mtu = min(mtu, int(b.MTU))
+	}
+	if !hostName.MatchString(b.Name) { // it makes a path: what a controller says must not lead out of the folder
+		return fmt.Errorf("%.80q is no name of a port: use 1 to 63 of a-z, 0-9 and -, with no - at either end", b.Name)
 	}
 	p := &guestPort{binding: b, path: filepath.Join(g.dir, b.Name+".sock")}
 	var err error
@@ -113,7 +121,9 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 		p.device.Close()
 		return err
 	}
+	g.mu.Lock()
 	g.ports[b.Name] = p
+	g.mu.Unlock()
 	g.log.Info("port made", "port", b.Name, "number", b.Number, "socket", p.path, "mode", g.mode)
 	return nil
 }
@@ -121,7 +131,9 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 // remove ends the session first, so that nobody touches the guest when its port goes.
 func (g *guestPorts) remove(name string) {
 	p := g.ports[name]
+	g.mu.Lock()
 	delete(g.ports, name)
+	g.mu.Unlock()
 	p.connector.Close()
 	if err := g.pool.RemovePort(name); err != nil {
 		g.log.Error("port not taken from its workers", "port", name, "error", err)
@@ -144,8 +156,8 @@ func (g *guestPorts) retry(ctx context.Context, s *pipeline.Snapshot) {
 
 // close removes all ports.
 func (g *guestPorts) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.work.Lock()
+	defer g.work.Unlock()
 	for name := range g.ports {
 		g.remove(name)
 	}

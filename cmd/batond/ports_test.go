@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"net"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
@@ -15,6 +17,7 @@ import (
 	"baton/dataplane/flow"
 	"baton/dataplane/pipeline"
 	"baton/dataplane/worker"
+	"baton/vhost/guest"
 	"baton/vhost/proto"
 )
 
@@ -94,5 +97,54 @@ func TestGuestPorts_BusySocketHoldsOneAlone(t *testing.T) {
 	expect("vm2 gone", 1, "vm2")
 	if list := g.list(); len(list) != 1 || list[0].binding.Name != "vm1" {
 		t.Errorf("ports: %v", list)
+	}
+}
+
+// The device of a port that goes tells of its change while the port is removed;
+// whoever is told asks for the state of other ports.
+func TestGuestPorts_RemovesConnectedGuest(t *testing.T) {
+	g, _, _ := testPorts(t)
+	told := make(chan string, 64)
+	g.onChange = func(name string) {
+		g.problem("vm3")
+		g.list()
+		told <- name
+	}
+	all := bindings("vm1", "vm2", "vm3")
+	g.reconcile(t.Context(), all[:2])
+	for _, name := range []string{"vm1", "vm2"} {
+		x, err := guest.New(t.Context(), guest.Config{Name: name, Path: filepath.Join(g.dir, name+".sock")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { x.Close() })
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.reconcile(t.Context(), all[1:]) // vm1 goes, vm3 comes
+		g.close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		buf := make([]byte, 1<<20)
+		panic("removing a connected guest hangs:\n" + string(buf[:runtime.Stack(buf, true)])) // the cleanup would hang too
+	}
+	if len(told) < 4 { // each guest: up, down
+		t.Errorf("%d changes told, want at least 4", len(told))
+	}
+}
+
+func TestGuestPorts_StaysInItsFolder(t *testing.T) {
+	g, _, _ := testPorts(t)
+	for _, name := range []string{"../vm1", "/vm1", "a/b", "..", "", "Vm", "-x", "a\x00b"} {
+		g.reconcile(t.Context(), bindings(name))
+		if err := g.problem(name); err == nil || !strings.Contains(err.Error(), "is no name of a port") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if list := g.list(); len(list) != 0 {
+		t.Errorf("%d ports were made", len(list))
 	}
 }
