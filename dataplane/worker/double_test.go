@@ -36,6 +36,8 @@ var (
 	_ port.Queue       = (*doubleQueue)(nil)
 	_ port.Enabler     = (*doubleQueue)(nil)
 	_ port.LateDropper = (*doubleQueue)(nil)
+
+	_ port.TooBigDropper = (*doubleQueue)(nil)
 )
 
 // doubleQueue is one of its queues.
@@ -51,6 +53,7 @@ type doubleQueue struct {
 	onRx   func()
 	off    atomic.Bool
 	lates  atomic.Uint64
+	bigs   atomic.Uint64
 	polled atomic.Uint64
 }
 
@@ -157,6 +160,7 @@ func (q *doubleQueue) Disarm() {
 
 func (q *doubleQueue) Enabled() bool   { return !q.off.Load() }
 func (q *doubleQueue) Dropped() uint64 { return q.lates.Load() }
+func (q *doubleQueue) TooBig() uint64  { return q.bigs.Load() }
 
 // inject gives frames to the queue, and wakes who sleeps on it.
 func (q *doubleQueue) inject(frames ...[]byte) {

@@ -17,7 +17,7 @@ import (
 //	RxPackets = TxPackets + sum of Drops
 //
 // over a whole Pool. A packet that a device took and could not send after all is
-// no more in TxPackets, but in Drops as tx_full of the port that it was for.
+// no more in TxPackets, but in Drops as tx_full or too_big of the port that it was for.
 type Totals struct {
 	RxPackets, RxBytes uint64
 	TxPackets, TxBytes uint64
@@ -74,6 +74,11 @@ func (p *Pool) portTotals(s *slot, at int) (t Totals) {
 			n := l.Dropped()
 			t.TxPackets -= n
 			t.Drops[stats.DropTxFull] += n
+		}
+		if l, ok := q.(port.TooBigDropper); ok {
+			n := l.TooBig()
+			t.TxPackets -= n
+			t.Drops[stats.DropTooBig] += n
 		}
 	}
 	return t

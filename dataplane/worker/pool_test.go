@@ -109,8 +109,9 @@ func TestLateDrops(t *testing.T) {
 		a.queues[0].inject(frame(1, 2, 0))
 	}
 	l.quiet(a)
-	b.queues[0].lates.Store(3)
-	if s := l.stat("b"); s.TxPackets != 7 || s.Drops[stats.DropTxFull] != 3 {
+	b.queues[0].lates.Store(2)
+	b.queues[0].bigs.Store(1)
+	if s := l.stat("b"); s.TxPackets != 7 || s.Drops[stats.DropTxFull] != 2 || s.Drops[stats.DropTooBig] != 1 {
 		t.Errorf("%+v", s.Totals)
 	}
 	if tot := l.Totals(); tot.Held() != 0 {

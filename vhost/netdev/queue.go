@@ -7,6 +7,7 @@ import (
 
 	"baton/dataplane/buf"
 	"baton/dataplane/port"
+	"baton/dataplane/stats"
 	"baton/vhost/virtq"
 )
 
@@ -27,11 +28,15 @@ type queue struct {
 	waker  port.Waker
 	kick   int // of the guest's TX ring, -1 none
 	deaf   atomic.Bool
+
+	tooBig stats.Counter // frames that no buffer of the guest's had room for, over all rings
 }
 
 var (
 	_ port.Queue   = (*queue)(nil)
 	_ port.Enabler = (*queue)(nil)
+
+	_ port.TooBigDropper = (*queue)(nil)
 )
 
 // leave ends a burst: it restores the goroutine's fault mode and turns a fault in
@@ -64,8 +69,17 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 		return 0
 	}
 	defer leave(debug.SetPanicOnFault(true), s, c, v)
-	return s.ring.Enqueue(c, v, n)
+	big := &s.ring.Stats().TooBig
+	before := big.Load()
+	took := s.ring.Enqueue(c, v, n)
+	if now := big.Load(); now != before { // after a fault nothing counts as taken
+		q.tooBig.Add(now - before)
+	}
+	return took
 }
+
+// TooBig implements port.TooBigDropper.
+func (q *queue) TooBig() uint64 { return q.tooBig.Load() }
 
 // Enabled implements port.Enabler: the guest's RX ring runs, is enabled and not broken.
 func (q *queue) Enabled() bool {
