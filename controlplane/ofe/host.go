@@ -207,8 +207,12 @@ func (h *host) info() HostInfo {
 	return i
 }
 
-// maxPorts bounds what a host can make the controller remember.
-const maxPorts = 4096
+// What a host can make the controller remember: so many ports, and so many
+// bytes of each one's detail.
+const (
+	maxPorts  = 4096
+	maxDetail = 1024
+)
 
 func (h *host) notePort(x *session, p *openflow.PortStatus) {
 	h.mu.Lock()
@@ -221,6 +225,9 @@ func (h *host) notePort(x *session, p *openflow.PortStatus) {
 		return
 	}
 	if _, known := h.ports[p.Name]; known || len(h.ports) < maxPorts {
-		h.ports[p.Name] = p
+		h.ports[p.Name] = &openflow.PortStatus{
+			Event: p.Event, Name: p.Name, Number: p.Number, Up: p.Up,
+			Detail: strings.ToValidUTF8(p.Detail[:min(len(p.Detail), maxDetail)], ""),
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"baton/controlplane/model"
 	"baton/controlplane/openflow"
@@ -104,6 +105,9 @@ func (x *session) greet(m *openflow.Message) (openflow.Error_Code, error) {
 	}
 	if len(hello.Host) > openflow.MaxNameBytes || len(hello.Software) > openflow.MaxNameBytes || len(hello.VtepMac) != 6 || hello.Mtu > 65535 {
 		return openflow.Error_CODE_BAD_MESSAGE, errors.New("the hello has a name of more than 255 bytes, a MAC that is not 6 bytes or an MTU above 65535")
+	}
+	if flow.MAC(hello.VtepMac).IsMulticast() {
+		return openflow.Error_CODE_BAD_MESSAGE, fmt.Errorf("host %q says that its underlay MAC is %v, which is a group's: give its NIC an address of its own", hello.Host, flow.MAC(hello.VtepMac))
 	}
 	version, err := openflow.ChooseVersion(hello.Versions)
 	if err != nil {
@@ -323,12 +327,16 @@ func (x *session) stats(ctx context.Context, ask *openflow.StatsRequest) (*openf
 		return nil, err
 	}
 	all := &openflow.StatsReply{Last: true}
+	size := 0
 	for {
 		m, err := x.await(ctx, answers)
 		if err != nil {
 			return nil, fmt.Errorf("host %q: statistics: %w", x.h.name, err)
 		}
 		r := m.GetStatsReply()
+		if size += proto.Size(r); size > maxStats {
+			return nil, fmt.Errorf("host %q: statistics: more than %d MiB", x.h.name, maxStats>>20)
+		}
 		all.Rules = append(all.Rules, r.GetRules()...)
 		all.Ports = append(all.Ports, r.GetPorts()...)
 		all.Drops = append(all.Drops, r.GetDrops()...)
@@ -337,6 +345,9 @@ func (x *session) stats(ctx context.Context, ask *openflow.StatsRequest) (*openf
 		}
 	}
 }
+
+// maxStats bounds the statistics of one host, bytes: those of a million rules.
+const maxStats = 64 << 20
 
 var errNoAnswer = errors.New("no answer in time")
 

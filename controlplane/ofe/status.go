@@ -20,6 +20,8 @@ type statusWriter struct {
 	ctx    context.Context        // ends with stop
 	cancel context.CancelFunc
 
+	failing bool // the last flush failed, and that was said; run's goroutine only
+
 	mu      sync.Mutex
 	pending map[string]*model.HostState // nil value: clear
 }
@@ -89,7 +91,8 @@ func (w *statusWriter) run() {
 	}
 }
 
-// flush writes what is pending; what fails stays, unless there is something newer.
+// flush writes what is pending; what fails stays, unless there is something
+// newer. A sink that is away for long is complained of once.
 func (w *statusWriter) flush(ctx context.Context) bool {
 	w.mu.Lock()
 	batch := w.pending
@@ -109,12 +112,19 @@ func (w *statusWriter) flush(ctx context.Context) bool {
 			continue
 		}
 		good = false
-		w.log.Warn("status not written; trying again", "host", host, "error", err)
+		if !w.failing {
+			w.failing = true
+			w.log.Warn("a host's status is not written; trying again until it is", "host", host, "error", err)
+		}
 		w.mu.Lock()
 		if _, newer := w.pending[host]; !newer {
 			w.pending[host] = st
 		}
 		w.mu.Unlock()
+	}
+	if good && w.failing {
+		w.failing = false
+		w.log.Info("all hosts' status is written again")
 	}
 	return good
 }

@@ -95,8 +95,11 @@ func (s *State) DifferingBuckets(sums []uint64) ([]uint32, error) {
 
 // EncodeBuckets lists the entries of some buckets, as in BucketReply.
 //
-//	error: there is no such bucket
+//	error: there is no such bucket, or more are asked for than there are
 func (s *State) EncodeBuckets(buckets []uint32) ([]byte, error) {
+	if len(buckets) > NumBuckets {
+		return nil, fmt.Errorf("%d buckets are asked for; there are %d", len(buckets), NumBuckets)
+	}
 	var out []byte
 	for _, b := range buckets {
 		if b >= NumBuckets {

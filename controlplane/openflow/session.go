@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,13 +52,17 @@ func (e *PeerError) Error() string {
 	return e.Text
 }
 
-// AsPeerError is m as a PeerError, if it is an Error.
+// maxErrorText bounds what is kept and logged of the other side's errors, bytes.
+const maxErrorText = 1024
+
+// AsPeerError is m as a PeerError, if it is an Error. Long texts are cut.
 func AsPeerError(m *Message) (*PeerError, bool) {
 	e := m.GetError()
 	if e == nil {
 		return nil, false
 	}
-	return &PeerError{e.Code, e.Text, e.Object, m.Xid}, true
+	cut := func(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxErrorText)], "") }
+	return &PeerError{e.Code, cut(e.Text), cut(e.Object), m.Xid}, true
 }
 
 // ErrorMessage is err as a message. A BadEntryError keeps its object and is a

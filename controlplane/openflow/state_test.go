@@ -249,3 +249,15 @@ func BenchmarkState_Apply(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10000, "ns/rule")
 }
+
+// TestEncodeBuckets_Bounded: a list of one bucket over and over would give an
+// answer of gigabytes.
+func TestEncodeBuckets_Bounded(t *testing.T) {
+	s := openflow.NewState()
+	if _, err := s.EncodeBuckets(make([]uint32, openflow.NumBuckets)); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.EncodeBuckets(make([]uint32, openflow.NumBuckets+1)); err == nil {
+		t.Error("more buckets than there are were listed")
+	}
+}
