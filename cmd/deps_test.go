@@ -28,11 +28,12 @@ var rooms = map[string]struct {
 	"baton/hostapi":                {[]string{"baton/hostapi/"}, "what a host tells is plain data; batond fills it"},
 	"baton/bench/":                 {[]string{"baton/bench/", "baton/dataplane/", "baton/vhost/", "baton/nic/", "baton/controlplane/"}, "bench may use anything but cmd"},
 	"baton/cmd/":                   {[]string{"baton/"}, "cmd joins the rooms"},
+	"baton/cmd/internal/":          {[]string{"baton/config"}, "what command lines share joins no rooms"},
 	"baton/test/":                  {[]string{"baton/"}, "tests may use anything"},
-	"baton/cmd/batonctl":           {[]string{"baton/cmd/batonctl/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
-	"baton/cmd/baton-controller":   {[]string{"baton/cmd/baton-controller/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
-	"baton/cmd/baton-controller/":  {[]string{"baton/cmd/baton-controller/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
-	"baton/cmd/batonctl/":          {[]string{"baton/cmd/batonctl/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
+	"baton/cmd/batonctl":           {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
+	"baton/cmd/baton-controller":   {[]string{"baton/cmd/baton-controller/", "baton/cmd/internal/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
+	"baton/cmd/baton-controller/":  {[]string{"baton/cmd/baton-controller/", "baton/cmd/internal/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
+	"baton/cmd/batonctl/":          {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
 }
 
 // purpose of the program's own imports, by package: cgo stays in one room.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"baton/cmd/internal/cli"
 	"baton/controlplane/api"
 	"baton/controlplane/model"
 	"baton/controlplane/ofe"
@@ -67,7 +68,7 @@ func serve(ctx context.Context, s *settings) error {
 	defer c.logs.onSignal()()
 	tlsConfig, err := s.tlsFiles().Load()
 	if err != nil {
-		return &usageError{err}
+		return cli.Usage(err)
 	}
 	// The sockets come first: a second controller by mistake then touches no data.
 	// Who connects early waits in their queues.
@@ -98,12 +99,12 @@ func (c *controller) listen(t *tls.Config) error {
 		}
 		e, err := openflow.ParseEndpoint(x.address)
 		if err != nil {
-			return &usageError{err}
+			return cli.Usage(err)
 		}
 		l := listener{job: x.job}
 		if x.job != jobMetrics {
 			if l.options, err = e.ServerOptions(t, c.s.TLS.Insecure); err != nil {
-				return &usageError{err}
+				return cli.Usage(err)
 			}
 			if t != nil && e.Network == "tcp" {
 				l.options = append(l.options, grpc.Creds(newLoggedTLS(credentials.NewTLS(t), c.log)))
@@ -147,7 +148,7 @@ func (c *controller) openStore(ctx context.Context) (err error) {
 // join makes the parts, and gives each socket its server.
 func (c *controller) join() {
 	c.ofe = ofe.New(ofe.Config{
-		Software: version, Status: c.store, Object: func(name string) *model.Host { return c.vmc.Host(name) }, Log: c.logs.part("ofe"),
+		Software: cli.Version, Status: c.store, Object: func(name string) *model.Host { return c.vmc.Host(name) }, Log: c.logs.part("ofe"),
 		EchoInterval: c.s.OpenFlow.EchoInterval, EchoTimeout: c.s.OpenFlow.EchoTimeout,
 	})
 	c.vmc = vmc.New(vmc.Config{Store: c.store, Sink: c.ofe, Log: c.logs.part("vmc")})

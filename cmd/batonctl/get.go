@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"baton/cmd/internal/cli"
 	"baton/controlplane/api"
 	"baton/controlplane/model"
 )
@@ -25,7 +26,7 @@ func newGet(o *options) *cobra.Command {
 			kind, name := args[0], ""
 			if kind == "all" {
 				if len(args) == 2 {
-					return &usageError{fmt.Errorf("all takes no name: name the kind of %s, one of %s", args[1], kindNames())}
+					return cli.Usagef("all takes no name: name the kind of %s, one of %s", args[1], kindNames())
 				}
 				kind = ""
 			} else if err := kindArg(args); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"baton/cmd/internal/cli"
 	"baton/controlplane/api"
 	"baton/controlplane/model"
 	"baton/controlplane/openflow"
@@ -26,10 +27,10 @@ func (o *options) dial() (*api.Client, error) {
 	}
 	e, err := openflow.ParseEndpoint(o.server)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("--server: %w", err)}
+		return nil, cli.Usagef("--server: %w", err)
 	}
 	if c == nil && !e.Local() {
-		return nil, &usageError{fmt.Errorf("--server %s: not on this machine, so TLS is needed: give --tls-ca, --tls-cert and --tls-key", e)}
+		return nil, cli.Usagef("--server %s: not on this machine, so TLS is needed: give --tls-ca, --tls-cert and --tls-key", e)
 	}
 	return api.Dial(o.server, c)
 }
@@ -40,7 +41,7 @@ func (f tlsFiles) load() (*tls.Config, error) {
 		return nil, nil
 	}
 	if f.ca == "" || f.cert == "" || f.key == "" {
-		return nil, &usageError{fmt.Errorf("--tls-ca, --tls-cert and --tls-key belong together")}
+		return nil, cli.Usagef("--tls-ca, --tls-cert and --tls-key belong together")
 	}
 	cert, err := tls.LoadX509KeyPair(f.cert, f.key)
 	if err != nil {
@@ -93,7 +94,7 @@ func newApply(o *options) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
-				return &usageError{fmt.Errorf("no file given: name one with -f FILE, or - for standard input")}
+				return cli.Usagef("no file given: name one with -f FILE, or - for standard input")
 			}
 			docs, err := readFiles(cmd.InOrStdin(), files)
 			if err != nil {
@@ -227,7 +228,7 @@ func expand(path string) ([]string, error) {
 // kindArg checks the first argument and completes it.
 func kindArg(args []string) error {
 	if _, ok := model.ParseKind(args[0]); !ok {
-		return &usageError{fmt.Errorf("no such kind: %s: want one of %s", args[0], kindNames())}
+		return cli.Usagef("no such kind: %s: want one of %s", args[0], kindNames())
 	}
 	return nil
 }

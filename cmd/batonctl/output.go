@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 
 	"go.yaml.in/yaml/v3"
+
+	"baton/cmd/internal/cli"
 )
 
 var formats = []string{"table", "json", "yaml"}
@@ -18,7 +20,7 @@ func checkFormat(f string) error {
 			return nil
 		}
 	}
-	return &usageError{fmt.Errorf("output format %q: want one of %s", f, strings.Join(formats, ", "))}
+	return cli.Usagef("output format %q: want one of %s", f, strings.Join(formats, ", "))
 }
 
 // print writes v as JSON or YAML, or calls table to fill a table.

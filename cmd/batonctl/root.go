@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"baton/cmd/internal/cli"
 )
 
 // options are the flags that all commands share.
@@ -29,20 +31,16 @@ Exit codes: 0 done; 1 failed; 2 the command line is wrong.`
 func newRoot() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
-		Use:           "batonctl",
-		Short:         "Show and change a baton network",
-		Long:          rootLong,
-		Example:       "  batonctl apply -f network.yaml --wait\n  batonctl get ports -o json\n  batonctl dataplane drops",
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:     "batonctl",
+		Short:   "Show and change a baton network",
+		Long:    rootLong,
+		Example: "  batonctl apply -f network.yaml --wait\n  batonctl get ports -o json\n  batonctl dataplane drops",
 
 		DisableSuggestions: true, // errors are one line
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return checkFormat(o.output)
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	flags := root.PersistentFlags()
 	flags.StringVarP(&o.output, "output", "o", "table", "how to print: table, json or yaml")
 	flags.StringVar(&o.server, "server", "unix:/run/baton/controller.sock", "the controller: unix:PATH or HOST:PORT")
@@ -56,32 +54,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newDataplane(o), newVhost(o), newLog(o))
 	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o))
 	completeBuiltins(root)
-	wrapUsage(root)
+	cli.Finish(root)
 	return root
-}
-
-// wrapUsage makes wrong arguments, of any command, errors of usage.
-func wrapUsage(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
-			}
-			return nil
-		}
-	}
-	if !c.Runnable() { // a group of commands
-		c.Args = cobra.ArbitraryArgs
-		c.RunE = func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return &usageError{fmt.Errorf("unknown command %q (see '%s --help')", args[0], cmd.CommandPath())}
-		}
-	}
-	for _, sub := range c.Commands() {
-		wrapUsage(sub)
-	}
 }
 
 // completeBuiltins gives the commands that cobra brings along what ours have:
@@ -96,7 +70,7 @@ func completeBuiltins(root *cobra.Command) {
 			c.RunE = func(_ *cobra.Command, args []string) error {
 				about, rest, err := root.Find(args)
 				if err != nil || len(rest) > 0 {
-					return &usageError{fmt.Errorf("no such command: %s (see 'batonctl --help')", strings.Join(args, " "))}
+					return cli.Usagef("no such command: %s (see 'batonctl --help')", strings.Join(args, " "))
 				}
 				about.InitDefaultHelpFlag()
 				return about.Help()

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"baton/cmd/internal/cli"
 )
 
 // leaves are all commands that do something, with their full names.
@@ -121,13 +123,13 @@ func TestRun_ExitCodes(t *testing.T) {
 	}{
 		{[]string{"--help"}, 0}, {[]string{"--version"}, 0}, {[]string{"help", "get"}, 0}, {[]string{"dataplane"}, 0},
 		{[]string{"completion", "bash"}, 0}, {[]string{"completion"}, 0},
-		{[]string{"get", "ports"}, exitFailed}, {[]string{"dataplane", "ports"}, exitFailed}, {[]string{"log", "debug"}, exitFailed},
-		{[]string{"log", "debug", "--controller"}, exitFailed}, {[]string{"apply", "-f", "/nowhere/x.yaml"}, exitFailed},
-		{[]string{"nope"}, exitUsage}, {[]string{"help", "nope"}, exitUsage}, {[]string{"completion", "nope"}, exitUsage},
-		{[]string{"get"}, exitUsage}, {[]string{"get", "nope"}, exitUsage}, {[]string{"get", "all", "x"}, exitUsage},
-		{[]string{"get", "ports", "-o", "xml"}, exitUsage}, {[]string{"--nope"}, exitUsage}, {[]string{"log", "loud"}, exitUsage},
-		{[]string{"delete", "port"}, exitUsage}, {[]string{"apply"}, exitUsage}, {[]string{"vhost", "show"}, exitUsage},
-		{[]string{"get", "ports", "--tls-ca", "x"}, exitUsage},
+		{[]string{"get", "ports"}, cli.ExitFailed}, {[]string{"dataplane", "ports"}, cli.ExitFailed}, {[]string{"log", "debug"}, cli.ExitFailed},
+		{[]string{"log", "debug", "--controller"}, cli.ExitFailed}, {[]string{"apply", "-f", "/nowhere/x.yaml"}, cli.ExitFailed},
+		{[]string{"nope"}, cli.ExitUsage}, {[]string{"help", "nope"}, cli.ExitUsage}, {[]string{"completion", "nope"}, cli.ExitUsage},
+		{[]string{"get"}, cli.ExitUsage}, {[]string{"get", "nope"}, cli.ExitUsage}, {[]string{"get", "all", "x"}, cli.ExitUsage},
+		{[]string{"get", "ports", "-o", "xml"}, cli.ExitUsage}, {[]string{"--nope"}, cli.ExitUsage}, {[]string{"log", "loud"}, cli.ExitUsage},
+		{[]string{"delete", "port"}, cli.ExitUsage}, {[]string{"apply"}, cli.ExitUsage}, {[]string{"vhost", "show"}, cli.ExitUsage},
+		{[]string{"get", "ports", "--tls-ca", "x"}, cli.ExitUsage},
 	} {
 		if got := run(append(c.args, nowhere...)); got != c.want {
 			t.Errorf("batonctl %q: exit code %d, want %d", c.args, got, c.want)

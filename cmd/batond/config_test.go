@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"baton/cmd/internal/cli"
 )
 
 const goodConfig = `host: host1
@@ -110,10 +112,10 @@ func TestRun_ExitCodes(t *testing.T) {
 		want int
 	}{
 		{[]string{"--help"}, 0}, {[]string{"--version"}, 0}, {[]string{"config", "doc"}, 0}, {[]string{"config"}, 0},
-		{[]string{"extra"}, exitUsage}, {[]string{"--nope"}, exitUsage}, {[]string{"config", "nope"}, exitUsage},
-		{[]string{"config", "check"}, exitUsage}, {[]string{"--config", "/nowhere"}, exitUsage}, {nil, exitUsage},
+		{[]string{"extra"}, cli.ExitUsage}, {[]string{"--nope"}, cli.ExitUsage}, {[]string{"config", "nope"}, cli.ExitUsage},
+		{[]string{"config", "check"}, cli.ExitUsage}, {[]string{"--config", "/nowhere"}, cli.ExitUsage}, {nil, cli.ExitUsage},
 		{[]string{"--host=h", "--underlay.device=0000:ff:1f.7", "--underlay.address=10.0.0.1/24", "--socket=" + filepath.Join(t.TempDir(), "s"),
-			"--state_dir=" + t.TempDir(), "--vhost.socket_dir=" + t.TempDir()}, exitFailed},
+			"--state_dir=" + t.TempDir(), "--vhost.socket_dir=" + t.TempDir()}, cli.ExitFailed},
 	} {
 		if got := run(c.args); got != c.want {
 			t.Errorf("batond %q: exit code %d, want %d", c.args, got, c.want)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"baton/cmd/internal/cli"
 	"baton/controlplane/agent"
 	"baton/controlplane/openflow"
 	"baton/dataplane/pipeline"
@@ -42,7 +43,7 @@ type host struct {
 func serve(ctx context.Context, s *settings) error {
 	h := &host{settings: s, loggers: newLoggers(s)}
 	log := h.loggers.root
-	log.Info("starting", "version", version, "host", s.Host)
+	log.Info("starting", "version", cli.Version, "host", s.Host)
 	err := h.start(ctx)
 	if err == nil {
 		log.Info("ready", "socket", s.Socket)
@@ -64,7 +65,7 @@ func (h *host) start(ctx context.Context) (err error) {
 	s := h.settings
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
-		return &usageError{err}
+		return cli.Usage(err)
 	}
 	for _, dir := range []string{filepath.Dir(s.Socket), s.StateDir, s.Vhost.SocketDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -129,7 +130,7 @@ func (h *host) startAgent(tlsConfig *tls.Config) (err error) {
 	s := h.settings
 	vtep := h.under.vtep.Config()
 	h.agent, err = agent.New(agent.Config{
-		Target: h.target, Host: s.Host, Software: version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
+		Target: h.target, Host: s.Host, Software: cli.Version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
 		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"),
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"baton/cmd/internal/cli"
 	"baton/controlplane/agent"
 	"baton/dataplane/flow"
 	"baton/dataplane/pipeline"
@@ -144,7 +145,7 @@ func (s *source) Workers() ([]hostapi.Worker, error) {
 func (s *source) Stats() (hostapi.Stats, error) {
 	snap, totals := s.pipe.Snapshot(), s.pool.Totals()
 	st := hostapi.Stats{
-		Host: s.host, Version: version, UptimeS: time.Since(s.started).Seconds(), Memory: s.under.describe(),
+		Host: s.host, Version: cli.Version, UptimeS: time.Since(s.started).Seconds(), Memory: s.under.describe(),
 		Generation: snap.Generation(), Rules: snap.NumRules(), Bindings: len(snap.Bindings()), Neighbours: len(snap.Neighbours()),
 		RxPackets: totals.RxPackets, TxPackets: totals.TxPackets, Dropped: totals.Dropped(), Held: totals.Held(),
 		Drops: dropMap(&totals), Controller: s.controller(),
