@@ -83,10 +83,15 @@ func (q *Split) readFrame(vw *view, b *buf.Buf) (head uint16, what verdict) {
 	return head, frameOK
 }
 
-// readChain appends the buffers of a chain whose first descriptor is d.
+// readChain appends the buffers of a chain whose first descriptor is d. A frame in
+// more than maxPieces descriptors is dropped without looking at the rest.
 func (q *Split) readChain(vw *view, head uint16, d *guestmem.Desc, skip *uint32, b *buf.Buf) verdict {
-	it := q.walk(head)
+	it, limit := q.walk(head), q.walked+maxPieces
 	for q.next(vw, &it, d) {
+		if q.walked > limit {
+			q.stats.TooBig.Add(1)
+			return frameDropped
+		}
 		if d.Flags&guestmem.DescWrite != 0 {
 			q.Break(ReasonWritable)
 			return ringBroken

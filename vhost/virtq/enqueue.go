@@ -72,7 +72,7 @@ func (q *Split) gather(vw *view, need, avail int) (gathered, int) {
 			q.walked++
 			got, ok = q.gatherBuffer(vw, &d, need)
 		} else {
-			got, ok = q.gatherChain(vw, head, &d, need)
+			got, ok = q.gatherChain(vw, head, &d, need, limit)
 		}
 		if !ok {
 			return gatherBroken, 0
@@ -93,10 +93,13 @@ func (q *Split) gather(vw *view, need, avail int) (gathered, int) {
 }
 
 // gatherChain adds up to need bytes of a chain's buffers to pieces; d is its first
-// descriptor.
-func (q *Split) gatherChain(vw *view, head uint16, d *guestmem.Desc, need int) (got int, ok bool) {
+// descriptor. It breaks the ring when q.walked passes limit.
+func (q *Split) gatherChain(vw *view, head uint16, d *guestmem.Desc, need, limit int) (got int, ok bool) {
 	it := q.walk(head)
 	for got < need && q.next(vw, &it, d) {
+		if q.walked > limit {
+			return 0, q.bad(ReasonTinyBuffers)
+		}
 		if d.Flags&guestmem.DescWrite == 0 {
 			return 0, q.bad(ReasonReadOnly)
 		}

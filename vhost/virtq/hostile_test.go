@@ -202,24 +202,46 @@ func TestHostile21_TinyBuffers(t *testing.T) {
 	}
 }
 
-// 02, 23: a burst walks a bounded number of descriptors, so one guest cannot hold the worker.
+// 02, 23: a burst walks a bounded number of descriptors, so one guest cannot hold the
+// worker: after 1024 it ends, and a frame spread over more is dropped unread.
 func TestHostileLongChainsEndTheBurst(t *testing.T) {
-	g := newRig(t, 2048, nil)
-	for i := range 2047 {
-		g.desc(i, at(dataOff), 0, next, uint16(i+1))
-	}
-	g.desc(2047, at(dataOff), 100, 0, 0)
-	for range 32 {
-		g.drv.Put(0)
-	}
-	g.drv.Publish()
-	if n := len(g.take()); n != 1 {
-		t.Fatalf("%d frames in one burst, want 1", n)
-	}
-	for range 31 {
-		if n := len(g.take()); n != 1 {
-			t.Fatal("the rest was lost")
+	for _, c := range []struct{ num, chain, frames int }{{2048, 1024, 1}, {2048, 1025, 0}, {32768, 32768, 0}, {32768, 700, 2}} {
+		g := newRig(t, c.num, nil)
+		for i := range c.chain - 1 {
+			g.desc(i, at(dataOff), 0, next, uint16(i+1))
 		}
+		// Unmapped: whoever walks so far breaks the ring.
+		last := at(dataOff)
+		if c.frames == 0 {
+			last = 0
+		}
+		g.desc(c.chain-1, last, 100, 0, 0)
+		for range 8 {
+			g.drv.Put(0)
+		}
+		g.drv.Publish()
+		for left := 8; left > 0; {
+			if n := len(g.take()); n != c.frames {
+				t.Fatalf("%+v: %d frames in one burst, %v", c, n, g.q.Broken())
+			}
+			left -= max(c.frames, 1)
+		}
+		if n := g.drv.UsedIdx(); n != 8 || g.q.Broken() != virtq.ReasonNone {
+			t.Errorf("%+v: %d chains came back, %v", c, n, g.q.Broken())
+		}
+	}
+}
+
+// 02: the same of a receive ring, where a buffer of so many pieces is of no use.
+func TestHostileLongReceiveChain(t *testing.T) {
+	g := newRig(t, 4096, nil)
+	for i := range 4095 {
+		g.desc(i, at(dataOff), 0, write|next, uint16(i+1))
+	}
+	g.desc(4095, 0, 2048, write, 0) // unmapped: whoever comes here says so
+	g.drv.Push(0)
+	if n := g.give(t, make([]byte, 60)); n != 0 || g.q.Broken() != virtq.ReasonTinyBuffers {
+		t.Fatalf("took %d, %v", n, g.q.Broken())
 	}
 }
 

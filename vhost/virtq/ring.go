@@ -51,7 +51,7 @@ type Stats struct {
 	Packets    stats.Counter // frames moved
 	Bytes      stats.Counter // of those frames, without virtio header
 	ShortFrame stats.Counter // dropped: shorter than the headers
-	TooBig     stats.Counter // dropped: larger than a buffer, or than the driver's
+	TooBig     stats.Counter // dropped: larger than a buffer, or than the driver's, or in too many pieces
 	Discarded  stats.Counter // dropped: the ring was disabled
 	NoBuffer   stats.Counter // bursts cut short: the pool was empty
 	Full       stats.Counter // bursts cut short: the guest gave no buffers
@@ -79,13 +79,13 @@ type Config struct {
 	EventIdx          bool   // VIRTIO_F_EVENT_IDX
 }
 
-// Work a burst may cost: a guest can make one frame of as many descriptors as its
-// ring has, so after this many a burst ends early and other ports get their turn.
-// Ordinary drivers use at most 19 a frame, 608 a burst.
+// Work a burst may cost: a guest can make a frame of many descriptors, so after this
+// many a burst ends early and other ports get their turn; the last frame may add
+// maxPieces to it. Ordinary drivers use at most 19 a frame, 608 a burst.
 const maxWalk = 1024
 
-// maxPieces bounds the pieces of guest memory that one received frame is spread
-// over: a frame of 64 KiB in buffers of 64 bytes.
+// maxPieces bounds the descriptors that one frame is spread over, however long the
+// ring is: a frame of 64 KiB in buffers of 64 bytes.
 const maxPieces = 1024
 
 // minFrame is an Ethernet header.
