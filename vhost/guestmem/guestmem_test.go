@@ -241,3 +241,50 @@ func TestSplitRingFields(t *testing.T) {
 		t.Error("available ring")
 	}
 }
+
+// 29: files may be larger than any memory, since they need not be filled. Guests
+// together must not use up the process's addresses: the next mapping of its own would fail,
+// and the process with it.
+func TestHostile29_AddressesUsedUp(t *testing.T) {
+	m := drivertest.NewMem(t, 4096)
+	const size = 8 << 40
+	if err := unix.Ftruncate(m.FD, size); err != nil {
+		t.Fatal(err)
+	}
+	var maps []*guestmem.Mapping
+	var err error
+	for range guestmem.MaxMapped / size {
+		var mp *guestmem.Mapping
+		if mp, err = guestmem.Map(guestmem.Region{Size: size}, m.DupFD(t)); err != nil {
+			t.Fatalf("after %d: %v", len(maps), err)
+		}
+		t.Cleanup(mp.Close)
+		maps = append(maps, mp)
+	}
+	before := fds(t)
+	if _, err := guestmem.Map(guestmem.Region{Size: 4096}, m.DupFD(t)); !errors.Is(err, guestmem.ErrTooMuch) || fds(t) != before {
+		t.Fatal(err)
+	}
+	if err := unix.Ftruncate(m.FD, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := guestmem.Map(guestmem.Region{Size: 8192}, m.DupFD(t)); !errors.Is(err, guestmem.ErrFile) {
+		t.Fatal(err)
+	}
+	for i, mp := range maps {
+		mp.GuestAddr, mp.UserAddr = uint64(i*size), uint64(i*size)
+	}
+	if _, err := guestmem.NewTable(maps[:guestmem.MaxGuest/size]); err != nil {
+		t.Error(err)
+	}
+	if _, err := guestmem.NewTable(maps[:guestmem.MaxGuest/size+1]); !errors.Is(err, guestmem.ErrTooMuch) {
+		t.Error("one guest took more than it may: ", err)
+	}
+	maps[0].Close()
+	maps[0].Close()
+	mp, err := guestmem.Map(guestmem.Region{Size: 4096}, m.DupFD(t))
+	if err != nil {
+		t.Fatal("what a mapping took did not come back: ", err)
+	}
+	mp.Close()
+}

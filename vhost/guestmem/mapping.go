@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +17,36 @@ var (
 	ErrBacking = errors.New("file is not in memory")
 	ErrOverlap = errors.New("regions overlap")
 	ErrTooMany = errors.New("too many regions")
+	ErrTooMuch = errors.New("more memory than one guest, or all together, may have")
 )
 
 // MaxRegions is how many regions one guest may have: QEMU needs 2 and one more
 // for each memory module; more than this only lengthens look-ups.
 const MaxRegions = 64
+
+// MaxMapped bounds the mappings of all guests together, in bytes: half the addresses
+// of an amd64 process. A front end's file may claim any size without having a page of
+// it, and a process without free addresses dies.
+const MaxMapped = 64 << 40
+
+// MaxGuest bounds one guest's memory, in bytes, so that no front end takes MaxMapped
+// from the others; no virtual machine has as much.
+const MaxGuest = 24 << 40
+
+// mapped is what is taken of MaxMapped.
+var mapped atomic.Int64
+
+// reserve takes n bytes of MaxMapped; false if there are fewer.
+func reserve(n uint64) bool {
+	if n > MaxMapped {
+		return false
+	}
+	if mapped.Add(int64(n)) > MaxMapped {
+		mapped.Add(-int64(n))
+		return false
+	}
+	return true
+}
 
 // Region says where a part of guest memory lies, in the peer's numbers (bytes).
 type Region struct {
@@ -60,7 +86,7 @@ const hugeMax = 16 << 30
 // also on error.
 //
 //	error: ErrRange; ErrFile when the file is shorter than the region or cannot be
-//	mapped; ErrBacking when it lies on a disk or behind another process
+//	mapped; ErrBacking when it lies on a disk or behind another process; ErrTooMuch
 func Map(r Region, fd int) (*Mapping, error) {
 	m, err := mapRegion(r, fd)
 	if err != nil {
@@ -93,8 +119,12 @@ func mapRegion(r Region, fd int) (*Mapping, error) {
 	if int64(length) <= 0 {
 		return nil, ErrRange
 	}
+	if !reserve(length) {
+		return nil, fmt.Errorf("%w: %#x bytes more than %#x", ErrTooMuch, length, uint64(MaxMapped))
+	}
 	mem, err := unix.Mmap(fd, int64(start), int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
+		mapped.Add(-int64(length))
 		return nil, fmt.Errorf("%w: mmap of %#x bytes at %#x: %w", ErrFile, length, start, err)
 	}
 	// Guests' memory in our core dump would be a leak, and huge. Failing is harmless.
@@ -132,6 +162,7 @@ func (m *Mapping) Close() {
 		return
 	}
 	_ = unix.Munmap(m.mem)
+	mapped.Add(-int64(len(m.mem)))
 	_ = unix.Close(m.FD)
 	m.mem, m.host, m.FD = nil, nil, -1
 }

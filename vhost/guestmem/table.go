@@ -22,7 +22,7 @@ type Table struct {
 
 // NewTable is a table of maps, in any order. The mappings stay the caller's.
 //
-//	error: ErrTooMany, ErrOverlap (in guest or in front-end addresses)
+//	error: ErrTooMany, ErrTooMuch, ErrOverlap (in guest or in front-end addresses)
 func NewTable(maps []*Mapping) (*Table, error) {
 	if len(maps) > MaxRegions {
 		return nil, fmt.Errorf("%w: %d, at most %d", ErrTooMany, len(maps), MaxRegions)
@@ -35,7 +35,11 @@ func NewTable(maps []*Mapping) (*Table, error) {
 		}
 	}
 	sort.Slice(t.maps, func(i, j int) bool { return t.maps[i].GuestAddr < t.maps[j].GuestAddr })
+	total := uint64(0) // MaxRegions of Map's sizes do not wrap
 	for i, m := range t.maps {
+		if total += m.Size; total > MaxGuest {
+			return nil, fmt.Errorf("%w: one guest, at most %#x bytes", ErrTooMuch, uint64(MaxGuest))
+		}
 		if i > 0 {
 			if p := t.maps[i-1]; p.GuestAddr+p.Size > m.GuestAddr {
 				return nil, fmt.Errorf("%w: guest addresses %#x and %#x", ErrOverlap, p.GuestAddr, m.GuestAddr)
