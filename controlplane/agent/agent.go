@@ -59,8 +59,9 @@ type Agent struct {
 	log       hclog.Logger
 	endpoints []openflow.Endpoint
 
-	restored bool          // Restore was called; Run's goroutine only
-	saved    chan struct{} // cap 1: there is something to write
+	restored bool                         // Restore was called; Run's goroutine only
+	said     map[openflow.Endpoint]string // how the last attempt at each controller ended; Run's goroutine only
+	saved    chan struct{}                // cap 1: there is something to write
 
 	mu       sync.Mutex // guards what follows; the work goroutine alone changes state
 	state    *openflow.State
@@ -117,7 +118,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg.Log = hclog.NewNullLogger()
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Log, state: openflow.NewState(), saved: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, said: map[openflow.Endpoint]string{}, state: openflow.NewState(), saved: make(chan struct{}, 1),
 		ports: map[string]*openflow.PortStatus{}, portsChanged: make(chan struct{}, 1),
 		packets: make(chan *openflow.PacketIn, packetQueue),
 	}
@@ -189,17 +190,20 @@ func (a *Agent) runSessions(ctx context.Context) {
 	}
 }
 
-// noteEnd logs the end of a session, or of an attempt, unless the one before
-// ended the same way.
+// noteEnd logs the end of a session, or of an attempt, unless the one before with
+// this controller was an attempt that ended the same way: controllers may be away
+// for hours.
 func (a *Agent) noteEnd(e openflow.Endpoint, err error) {
 	text := fmt.Sprintf("controller %s: %v", e, err)
 	a.mu.Lock()
-	same := a.status.LastError == text
+	same := a.said[e] == text && a.status.Controller == ""
 	if a.status.Controller != "" {
 		a.status.Since = time.Now()
+		clear(a.said) // a new outage
 	}
 	a.status.Controller, a.status.LastError = "", text
 	a.mu.Unlock()
+	a.said[e] = text
 	if !same {
 		a.log.Warn("no session: forwarding goes on with what was applied", "controller", e.String(), "error", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"baton/controlplane/openflow"
 	"baton/dataplane/flow"
@@ -152,39 +153,53 @@ func (a *Agent) Restore() {
 	a.log.Info("checkpoint applied", "path", a.cfg.Checkpoint, "revision", revision, "entries", entries(&c))
 }
 
+// checkpointRetry is the longest wait after a write that failed.
+const checkpointRetry = 30 * time.Second
+
 // runCheckpoints writes a checkpoint some time after a change, and at the end.
+// What cannot be written is tried again: the disk may have room later.
 func (a *Agent) runCheckpoints(ctx context.Context) {
 	if a.cfg.Checkpoint == "" {
 		return
 	}
-	for sleepless := false; ; {
+	var failed error // of the last write
+	wait := a.cfg.CheckpointInterval
+	for ended := false; !ended; {
 		select {
 		case <-ctx.Done():
-			sleepless = true
+			ended = true
 		case <-a.saved:
-			sleepless = !sleep(ctx, a.cfg.CheckpointInterval)
-			signal(a.saved)
+			ended = !sleep(ctx, wait)
+			signal(a.saved) // changes meanwhile go with it
 		}
 		select {
 		case <-a.saved:
-			a.checkpoint()
 		default:
+			continue
 		}
-		if sleepless {
-			return
+		err := a.checkpoint()
+		if err != nil {
+			if failed == nil {
+				a.log.Error("after a restart the host would forward by an older state; trying again", "error", err)
+			}
+			wait = min(2*wait, checkpointRetry)
+			signal(a.saved)
+		} else if wait = a.cfg.CheckpointInterval; failed != nil {
+			a.log.Info("checkpoint written again", "path", a.cfg.Checkpoint)
 		}
+		failed = err
 	}
 }
 
 // checkpoint copies the state under the lock and writes the copy without it.
-func (a *Agent) checkpoint() {
+func (a *Agent) checkpoint() error {
 	a.mu.Lock()
 	full, revision := a.state.Full(), a.revision
 	a.mu.Unlock()
 	if err := writeCheckpoint(a.cfg.Checkpoint, a.cfg.Host, revision, &full); err != nil {
 		a.count(func(c *Counters) { c.CheckpointErrors++ })
-		a.log.Error("after a restart the host would forward by an older state", "error", err)
-		return
+		return err
 	}
 	a.count(func(c *Counters) { c.Checkpoints++ })
+	return nil
 }
