@@ -164,9 +164,9 @@ func settled(c *cluster.Cluster, h *cluster.Host) error {
 // logHost says what a host did, for a failure.
 func logHost(t testing.TB, h *cluster.Host) {
 	t.Helper()
-	for _, what := range []string{"ports", "drops", "stats"} {
-		if out, err := h.Batonctl("dataplane", what); err == nil {
-			t.Logf("%s: dataplane %s\n%s", h.Name, what, out)
+	for _, what := range []string{"dataplane ports", "dataplane drops", "dataplane stats", "dataplane workers", "vhost list"} {
+		if out, err := h.Batonctl(strings.Fields(what)...); err == nil {
+			t.Logf("%s: %s\n%s", h.Name, what, out)
 		}
 	}
 	t.Logf("the end of %s's log:\n%s", h.Name, h.Proc.LogTail(20))
@@ -311,6 +311,13 @@ func (v *simVM) leave() {
 	if err := v.Guest.Close(); err != nil {
 		v.c.Lab.Logf("%s: %v", v.Name, err)
 	}
+	v.Guest = nil
+}
+
+// vanish ends the VM without a word to its host, as a crash does.
+func (v *simVM) vanish() {
+	v.pause()
+	v.Guest.Abandon()
 	v.Guest = nil
 }
 

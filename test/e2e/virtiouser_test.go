@@ -73,7 +73,7 @@ func checkFlood(t *testing.T, h1 *cluster.Host, p *testpmd, x *simVM) {
 	p.start(t, "txonly")
 	waitFor(t, x.c, "packets from testpmd", func() bool { return rxPackets(t, h1, "vm1") >= before+num && x.total() > had })
 	_, sent := p.stopForwarding(t)
-	waitFor(t, x.c, "the last packet from testpmd", func() bool { return rxPackets(t, h1, "vm1") >= before+sent })
+	waitFor(t, x.c, fmt.Sprintf("the last of %d packets from testpmd", sent), func() bool { return rxPackets(t, h1, "vm1") >= before+sent })
 	s, err := h1.CheckConserved()
 	must(t, err)
 	if n := rxPackets(t, h1, "vm1") - before; n != sent {
