@@ -15,6 +15,11 @@ func ConnectionCause(text string) (cause, fix string) {
 			at = min(at, i)
 		}
 	}
+	if i := strings.Index(text, "error reading server preface: "); i >= 0 && at == len(text) {
+		// Its reset may overtake the alert that says why.
+		cause = strings.TrimSuffix(text[i+len("error reading server preface: "):], `"`)
+		return cause, "the controller ended the connection at once, as it does if it refuses our certificate: its log says why"
+	}
 	if at == len(text) {
 		return text, ""
 	}

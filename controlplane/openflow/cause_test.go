@@ -19,6 +19,8 @@ func TestConnectionCause(t *testing.T) {
 			"tls: failed to verify certificate: x509: certificate signed by unknown authority", "name the authority"},
 		{"connection error: desc = \"transport: authentication handshake failed: tls: failed to verify certificate: x509: certificate is valid for 10.0.0.1, not 10.0.0.2\"",
 			"tls: failed to verify certificate: x509: certificate is valid for 10.0.0.1, not 10.0.0.2", "have the address"},
+		{"connection error: desc = \"error reading server preface: read tcp 10.0.0.1:5->10.0.0.2:6: read: connection reset by peer\"",
+			"read tcp 10.0.0.1:5->10.0.0.2:6: read: connection reset by peer", "refuses our certificate"},
 		{"connection error: desc = \"transport: authentication handshake failed: tls: first record does not look like a TLS handshake\"",
 			"tls: first record does not look like a TLS handshake", "without TLS"},
 	} {
