@@ -39,9 +39,10 @@ func (m Mode) String() string {
 const (
 	// DefaultSocketMode lets the owner and the group connect.
 	DefaultSocketMode fs.FileMode = 0o660
-	// DefaultRetryMin and DefaultRetryMax bound the time between two attempts to
-	// connect or to accept. The first is short against the second that QEMU takes
-	// to start; the last keeps hundreds of ports without a VM below 1 % of a core.
+	// DefaultRetryMin and DefaultRetryMax bound the time between two sessions, and
+	// between two attempts to connect or to accept. The first is short against the
+	// second that QEMU takes to start; the last keeps hundreds of ports without a VM
+	// below 1 % of a core.
 	DefaultRetryMin = 50 * time.Millisecond
 	DefaultRetryMax = 2 * time.Second
 	// maxPath is the longest socket path: sun_path without its final zero byte.
@@ -218,11 +219,9 @@ func (c *Connector) runConnector(ctx context.Context) {
 		if s.Counts().Messages > 0 {
 			retry = c.cfg.RetryMin
 		}
-		if c.cfg.Mode == ModeClient {
-			// A server that accepts and hangs up would make this a busy loop.
-			sleep(ctx, retry)
-			retry = min(2*retry, c.cfg.RetryMax)
-		}
+		// A peer that hangs up again and again would make this a busy loop, and fill logs.
+		sleep(ctx, retry)
+		retry = min(2*retry, c.cfg.RetryMax)
 	}
 }
 

@@ -23,7 +23,10 @@ import (
 // connect starts a connector that the test's end closes.
 func connect(t *testing.T, cfg proto.Config) *proto.Connector {
 	t.Helper()
-	cfg.Port, cfg.RetryMin, cfg.RetryMax = "p1", time.Millisecond, 5*time.Millisecond
+	cfg.Port = "p1"
+	if cfg.RetryMin == 0 {
+		cfg.RetryMin, cfg.RetryMax = time.Millisecond, 5*time.Millisecond
+	}
 	if cfg.Backend == nil {
 		cfg.Backend = newRecorder()
 	}
@@ -149,6 +152,35 @@ func TestServerOneFrontEnd(t *testing.T) {
 	talk(t, second)
 	if n := dev.disconnects(); n != 1 {
 		t.Errorf("device was told %d times", n)
+	}
+}
+
+// TestServerPaced checks that a front end which connects and hangs up again and again
+// gets its sessions, and their log lines, at our pace and not at its own.
+func TestServerPaced(t *testing.T) {
+	noFDLeak(t)
+	path := filepath.Join(t.TempDir(), "s")
+	dev := newRecorder()
+	connect(t, proto.Config{Path: path, Mode: proto.ModeServer, Backend: dev, RetryMin: time.Hour})
+	for range 20 {
+		sock, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sock.Close()
+	}
+	eventually(t, "first session ends", func() bool { return dev.disconnects() > 0 })
+	last, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	last.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err := last.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
+	}
+	if n := dev.disconnects(); n != 1 {
+		t.Errorf("%d sessions without a pause", n)
 	}
 }
 
