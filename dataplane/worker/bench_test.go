@@ -64,6 +64,13 @@ func (p *endless) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 // still is a pool with one worker that the test itself runs, iteration by iteration.
 func still(t testing.TB, e *overlay.Endpoint, ports []port.Port, c flow.Change) *Worker {
 	t.Helper()
+	p, _ := stillPool(t, Config{Workers: 1, Endpoint: e}, ports, c)
+	return p.workers[0]
+}
+
+// stillPool is a pool whose workers the test itself runs, and its rules.
+func stillPool(t testing.TB, cfg Config, ports []port.Port, c flow.Change) (*Pool, *pipeline.Pipeline) {
+	t.Helper()
 	bufs, err := buf.NewPool(1024, buf.DefaultDataRoom)
 	if err != nil {
 		t.Fatal(err)
@@ -72,12 +79,15 @@ func still(t testing.TB, e *overlay.Endpoint, ports []port.Port, c flow.Change) 
 	if _, err := rules.Apply(c); err != nil {
 		t.Fatal(err)
 	}
-	p, err := New(Config{Workers: 1, Source: bufs, Pipeline: rules, Endpoint: e})
+	cfg.Source, cfg.Pipeline = bufs, rules
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.workers[0].state.Store(stateOff) // nobody runs it any more
+		for _, w := range p.workers {
+			w.state.Store(stateOff) // nobody runs it any more
+		}
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
@@ -93,7 +103,7 @@ func still(t testing.TB, e *overlay.Endpoint, ports []port.Port, c flow.Change) 
 			t.Fatal(err)
 		}
 	}
-	return p.workers[0]
+	return p, rules
 }
 
 // turn is one iteration, as loop makes it.

@@ -259,8 +259,8 @@ func (w *Worker) idle(parcels bool) bool {
 
 // Barrier returns when no packet will leave any more by rules older than
 // generation gen: every worker has taken up that generation, and what was
-// decided before is sent. A sleeping worker has passed: it takes up the newest
-// generation when it wakes.
+// decided before is sent, unless a device that takes nothing holds it up. A
+// sleeping worker has passed: it takes up the newest generation when it wakes.
 //
 //	error: ctx's, when it ended first; it is not known then which rules are in use
 func (p *Pool) Barrier(ctx context.Context, gen uint64) error {
@@ -275,7 +275,9 @@ func (p *Pool) Barrier(ctx context.Context, gen uint64) error {
 			backOff(i)
 		}
 	}
-	if err := p.passed(ctx, 2, true); err != nil {
+	// One whole iteration sends what was handed over, the next one polls the devices
+	// that send once a poll.
+	if err := p.passed(ctx, 3, true); err != nil {
 		return fmt.Errorf("barrier: packets are still on their way between workers: %w", err)
 	}
 	return nil
