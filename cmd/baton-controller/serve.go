@@ -159,7 +159,7 @@ func (c *controller) join() {
 		l := &c.listeners[i]
 		switch l.job {
 		case jobAPI:
-			l.serveGRPC(server.Register, api.ServerOptions()...)
+			l.serveGRPC(server.Register, server.ServerOptions()...)
 		case jobOpenFlow:
 			l.serveGRPC(c.ofe.Register)
 		case jobMetrics:

@@ -57,7 +57,7 @@ func startPlane(t *testing.T, dir string) *plane {
 		defer close(run)
 		_ = p.vmc.Run(ctx)
 	}()
-	stopAPI := serveOn(t, filepath.Join(dir, "api.sock"), server.Register)
+	stopAPI := serveOn(t, filepath.Join(dir, "api.sock"), server.Register, server.ServerOptions()...)
 	stopOF := serveOn(t, filepath.Join(dir, "of.sock"), p.ofe.Register)
 	if p.client, err = api.Dial("unix:"+filepath.Join(dir, "api.sock"), nil); err != nil {
 		t.Fatal(err)
@@ -82,13 +82,13 @@ func startPlane(t *testing.T, dir string) *plane {
 	return p
 }
 
-func serveOn(t *testing.T, path string, register func(*grpc.Server)) (stop func()) {
+func serveOn(t *testing.T, path string, register func(*grpc.Server), options ...grpc.ServerOption) (stop func()) {
 	t.Helper()
 	l, err := openflow.Endpoint{Network: "unix", Address: path}.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := grpc.NewServer(api.ServerOptions()...)
+	g := grpc.NewServer(options...)
 	register(g)
 	done := make(chan struct{})
 	go func() {

@@ -57,12 +57,6 @@ type Config struct {
 // objects in one Get.
 const MaxMessage = 64 << 20
 
-// ServerOptions are those that a gRPC server for this API needs besides its
-// endpoint's; they go last.
-func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage)}
-}
-
 // Server answers the management API.
 type Server struct {
 	UnimplementedManagementServer
@@ -75,6 +69,12 @@ func NewServer(cfg Config) *Server {
 		cfg.Log = hclog.NewNullLogger()
 	}
 	return &Server{cfg: cfg}
+}
+
+// ServerOptions are those that a gRPC server for this API needs besides its
+// endpoint's; they go last.
+func (s *Server) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage), grpc.UnaryInterceptor(s.guard)}
 }
 
 // Register makes a gRPC server offer the API.
