@@ -96,7 +96,7 @@ func newApply(o *options) *cobra.Command {
 			if len(files) == 0 {
 				return cli.Usagef("no file given: name one with -f FILE, or - for standard input")
 			}
-			docs, err := readFiles(cmd.InOrStdin(), files)
+			docs, err := readFiles(cmd.InOrStdin(), files, maxFiles)
 			if err != nil {
 				return err
 			}
@@ -153,22 +153,23 @@ func names(refs []model.Ref) []string {
 const maxFiles = api.MaxMessage - 1<<20
 
 // tooMuch is the error for files that are more than one apply takes.
-func tooMuch(name string, size int) error {
-	return fmt.Errorf("file %s: %d MiB with those before it; one apply takes at most %d MiB: apply the network in parts", name, size>>20, maxFiles>>20)
+func tooMuch(name string, size, limit int) error {
+	return fmt.Errorf("file %s: %d MiB with those before it; one apply takes at most %d MiB: apply the network in parts", name, size>>20, limit>>20)
 }
 
-// readFiles reads files, the .yaml, .yml and .json files of folders, and standard input.
-func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
+// readFiles reads files, the .yaml, .yml and .json files of folders, and standard
+// input: limit bytes in all.
+func readFiles(stdin io.Reader, paths []string, limit int) ([]*api.File, error) {
 	var all []*api.File
 	size := 0
 	for _, path := range paths {
 		if path == "-" {
-			data, err := io.ReadAll(io.LimitReader(stdin, maxFiles+1))
+			data, err := io.ReadAll(io.LimitReader(stdin, int64(limit)+1))
 			if err != nil {
 				return nil, fmt.Errorf("standard input: %w", err)
 			}
-			if size += len(data); size > maxFiles {
-				return nil, tooMuch("standard input", size)
+			if size += len(data); size > limit {
+				return nil, tooMuch("standard input", size, limit)
 			}
 			all = append(all, &api.File{Name: "standard input", Data: data})
 			continue
@@ -182,8 +183,8 @@ func readFiles(stdin io.Reader, paths []string) ([]*api.File, error) {
 			if err != nil {
 				return nil, fileError(name, err)
 			}
-			if size += len(data); size > maxFiles {
-				return nil, tooMuch(name, size)
+			if size += len(data); size > limit {
+				return nil, tooMuch(name, size, limit)
 			}
 			all = append(all, &api.File{Name: name, Data: data})
 		}

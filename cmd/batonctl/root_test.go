@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -138,11 +139,18 @@ func TestRun_ExitCodes(t *testing.T) {
 }
 
 func TestReadFiles_TooMuch(t *testing.T) {
-	zeros := bytes.NewReader(make([]byte, maxFiles+1))
-	if _, err := readFiles(zeros, []string{"-"}); err == nil || !strings.Contains(err.Error(), "standard input: 63 MiB") || !strings.Contains(err.Error(), "in parts") {
-		t.Errorf("error %v", err)
+	const limit = 2 << 20
+	path := filepath.Join(t.TempDir(), "net.yaml")
+	if err := os.WriteFile(path, make([]byte, limit-10), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if files, err := readFiles(strings.NewReader("kind: Switch"), []string{"-"}); err != nil || len(files) != 1 {
-		t.Errorf("small: %v, %v", files, err)
+	for size, want := range map[int]string{10: "", 11: "standard input: 2 MiB with those before it; one apply takes at most 2 MiB", limit + 1: "in parts"} {
+		files, err := readFiles(bytes.NewReader(make([]byte, size)), []string{path, "-"}, limit)
+		switch {
+		case want == "" && (err != nil || len(files) != 2):
+			t.Errorf("%d bytes more: %d files, %v", size, len(files), err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%d bytes more: error %v, want one with %q", size, err, want)
+		}
 	}
 }
