@@ -53,7 +53,10 @@ func (b *Buf) Data() []byte {
 }
 
 // Ptr is the address of the frame's first byte.
-func (b *Buf) Ptr() unsafe.Pointer { return unsafe.Add(b.Addr, b.DataOff) }
+func (b *Buf) Ptr() unsafe.Pointer {
+	// SAFETY: as for Data.
+	return unsafe.Add(b.Addr, b.DataOff)
+}
 
 // Len is the frame's length in bytes, over all segments.
 func (b *Buf) Len() int { return int(b.PktLen) }
@@ -86,6 +89,7 @@ func (b *Buf) Prepend(n int) []byte {
 	b.DataOff -= uint16(n)
 	b.DataLen += uint16(n)
 	b.PktLen += uint32(n)
+	// SAFETY: the n bytes were headroom, which lies in the data room.
 	return unsafe.Slice((*byte)(b.Ptr()), n)
 }
 
@@ -107,6 +111,7 @@ func (b *Buf) Append(n int) []byte {
 	if n > b.Tailroom() {
 		return nil
 	}
+	// SAFETY: the n bytes were tailroom, which lies in the data room.
 	p := unsafe.Add(b.Addr, int(b.DataOff)+int(b.DataLen))
 	b.DataLen += uint16(n)
 	b.PktLen += uint32(n)
