@@ -59,6 +59,7 @@ type Device struct {
 	connected bool
 	closed    bool
 	counts    Counts
+	lines     quota // of the log
 }
 
 // Counts are a device's events since it was made.
@@ -165,7 +166,7 @@ func (d *Device) runMonitor() {
 	}
 }
 
-// noteBroken counts and logs rings that broke since the last look. Caller holds mu.
+// noteBroken counts and logs (see warn) rings that broke since the last look. Caller holds mu.
 func (d *Device) noteBroken() {
 	for _, r := range d.rings {
 		if r.live == nil || r.noted || r.live.Broken() == virtq.ReasonNone {
@@ -175,8 +176,8 @@ func (d *Device) noteBroken() {
 		r.noted = true
 		r.lastBroken = why
 		d.counts.Broken[why].Add(1)
-		d.log.Warn("guest broke a ring; the ring stays off until the guest resets the device",
-			"port", d.cfg.Name, "ring", r.index, "reason", why.String(), "meaning", why.Describe())
+		d.warn("guest broke a ring; the ring stays off until the guest resets the device",
+			"ring", r.index, "reason", why.String(), "meaning", why.Describe())
 	}
 }
 

@@ -21,6 +21,6 @@
 //   - Lock order: mu, then a queue's wakeMu. Quiesce is called under mu, never under
 //     wakeMu, which a worker takes in Attach.
 //   - A ring that breaks, by a guest's doing or because memory vanished, stops alone:
-//     counted, logged once, its error descriptor signalled. It comes back when the
+//     counted, logged (within a quota), its error descriptor signalled. It comes back when the
 //     front end sets it up anew (GET_VRING_BASE and a new start, reset, reconnect).
 package netdev

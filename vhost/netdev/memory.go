@@ -81,7 +81,7 @@ func (d *Device) swapTable(table *guestmem.Table, maps, gone []*guestmem.Mapping
 		// A broken ring no longer touches memory, whatever it is.
 		if err := r.live.SetView(table, d.ringConfig(r)); err != nil && r.live.Broken() == virtq.ReasonNone {
 			lost = append(lost, r)
-			d.log.Warn("ring is outside the new memory table and stops", "port", d.cfg.Name, "ring", r.index, "error", err)
+			d.warn("ring is outside the new memory table and stops", "ring", r.index, "error", err)
 		}
 	}
 	d.table, d.maps = table, maps

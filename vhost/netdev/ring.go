@@ -79,8 +79,8 @@ func (d *Device) start(r *ring) error {
 	live.Err().Set(r.errfd)
 	r.live, r.noted = live, false
 	if r.index == 0 && d.features&proto.FeatureVersion1 == 0 {
-		d.log.Warn("no VERSION_1 acknowledged: legacy headers; if frames look shifted, the front end lost its features: reset the guest's device",
-			"port", d.cfg.Name, "features", fmt.Sprintf("%#x", d.features))
+		d.warn("no VERSION_1 acknowledged: legacy headers; if frames look shifted, the front end lost its features: reset the guest's device",
+			"features", fmt.Sprintf("%#x", d.features))
 	}
 	d.publish(r)
 	// Whoever ran the ring before may have died after its last completion and before
@@ -93,7 +93,7 @@ func (d *Device) start(r *ring) error {
 func (d *Device) startAll() {
 	for _, r := range d.rings {
 		if err := d.start(r); err != nil {
-			d.log.Warn("ring does not start", "port", d.cfg.Name, "ring", r.index, "error", err)
+			d.warn("ring does not start", "ring", r.index, "error", err)
 		}
 	}
 }

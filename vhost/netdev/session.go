@@ -127,8 +127,8 @@ func (d *Device) SetMTU(mtu uint16) error {
 		return d.refuse(fmt.Sprintf("set MTU %d", mtu), errMTU)
 	}
 	if d.cfg.MTU != 0 && int(mtu) > d.cfg.MTU {
-		d.log.Warn("the front end's MTU is larger than the network's: large packets will be dropped; lower host_mtu",
-			"port", d.cfg.Name, "mtu", mtu, "network", d.cfg.MTU)
+		d.warn("the front end's MTU is larger than the network's: large packets will be dropped; lower host_mtu",
+			"mtu", mtu, "network", d.cfg.MTU)
 	}
 	d.mtu = int(mtu)
 	return nil
