@@ -203,7 +203,10 @@ func (v *VMC) step() bool {
 	for i, r := range refs {
 		changes[i] = model.Change{Ref: r, Object: v.state.Get(r)}
 	}
-	revision := v.seen
+	revision := v.seen // what the sink may call done: nothing older waits
+	if next, waits := v.queues.oldest(); waits {
+		revision = min(revision, next-1)
+	}
 	v.mu.Unlock()
 
 	had := map[string]bool{}

@@ -68,18 +68,19 @@ type fakeSink struct {
 	mu    sync.Mutex
 	hosts map[string]*openflow.State
 	ready bool
-	order []string // of bindings that came
+	order []string         // of bindings that came
+	told  map[string]int64 // the revision of each one
 	gate  chan struct{}
 }
 
-func (s *fakeSink) SetHost(h string, c flow.Change, _ int64) {
+func (s *fakeSink) SetHost(h string, c flow.Change, revision int64) {
 	s.mu.Lock()
 	s.hosts[h] = openflow.NewState()
 	s.mu.Unlock()
-	s.Update(h, c, 0)
+	s.Update(h, c, revision)
 }
 
-func (s *fakeSink) Update(h string, c flow.Change, _ int64) {
+func (s *fakeSink) Update(h string, c flow.Change, revision int64) {
 	s.mu.Lock()
 	gate := s.gate
 	s.mu.Unlock()
@@ -91,6 +92,7 @@ func (s *fakeSink) Update(h string, c flow.Change, _ int64) {
 	s.hosts[h].Apply(&c)
 	for _, b := range c.SetBindings {
 		s.order = append(s.order, b.Name)
+		s.told[b.Name] = revision
 	}
 }
 
@@ -121,7 +123,7 @@ func set(o model.Object) model.Change { return model.Change{Ref: o.Ref(), Object
 func start(t *testing.T, objects ...model.Object) (*vmc.VMC, *fakeStore, *fakeSink) {
 	t.Helper()
 	f := &fakeStore{state: model.NewState(objects...), rev: 5, events: make(chan store.Event)}
-	s := &fakeSink{hosts: map[string]*openflow.State{}}
+	s := &fakeSink{hosts: map[string]*openflow.State{}, told: map[string]int64{}}
 	v := vmc.New(vmc.Config{Store: f, Sink: s})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -219,6 +221,10 @@ func TestChurnOfOneNetwork_DelaysNoOther(t *testing.T) {
 	}
 	if at < 0 || at > 256 {
 		t.Errorf("the other network's change came after %d of the churn", at)
+	}
+	// The host must not be said to have a revision while older changes wait.
+	if last := s.order[len(s.order)-1]; s.told["b1"] >= rev-1 || s.told[last] != rev {
+		t.Errorf("b1 came as revision %d, the last change %s as %d; older changes waited for b1, and %d is the end", s.told["b1"], last, s.told[last], rev)
 	}
 	if v.Stats().Processed != rev {
 		t.Errorf("stats %+v", v.Stats())
