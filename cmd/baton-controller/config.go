@@ -77,6 +77,9 @@ func (s *settings) check() error {
 	if s.OpenFlow.EchoTimeout <= s.OpenFlow.EchoInterval {
 		bad("openflow.echo_timeout: %v is not longer than echo_interval, %v: hosts would be cut off between two echoes", s.OpenFlow.EchoTimeout, s.OpenFlow.EchoInterval)
 	}
+	if e, err := openflow.ParseEndpoint(s.Etcd.Listen); s.Etcd.Listen != "" && (err != nil || !e.Local() || e.Network != "tcp") {
+		bad("etcd.listen: %q is no address of this machine alone, such as 127.0.0.1:2379: the embedded etcd has neither TLS nor passwords; use a cluster (etcd.endpoints)", s.Etcd.Listen)
+	}
 	for _, e := range s.Etcd.Endpoints {
 		if u, err := url.Parse(e); err != nil || u.Host == "" && u.Scheme != "unix" {
 			bad("etcd.endpoints: %q is no URL such as https://etcd1:2379", e)

@@ -72,6 +72,7 @@ func TestWrongInput(t *testing.T) {
 	exit(t, 2, "set all three or none", "--tls.ca=x")
 	exit(t, 2, "not longer than echo_interval", "--openflow.echo_timeout=1s")
 	exit(t, 2, "is no URL", "--etcd=nonsense")
+	exit(t, 2, "etcd.listen: \"0.0.0.0:2379\" is no address of this machine alone", "--etcd.listen=0.0.0.0:2379")
 	exit(t, 1, "another process serves this socket", "--api.socket="+filepath.Join(dir, "busy.sock"), none, of)
 	exit(t, 1, "the path exists and is no socket", "--api.socket="+file, none, of)
 	exit(t, 1, "etcd.data_dir", sock, none, of, "--etcd.data_dir="+notDir)
