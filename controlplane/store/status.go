@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -124,6 +125,7 @@ func (s *Store) ClearHostStatus(ctx context.Context, host string) error {
 // reports all hosts again.
 func (s *Store) runLease() {
 	var pause backoff
+	failing := false // that is said once: etcd may be away for hours
 	for s.ctx.Err() == nil {
 		ss := &s.sessions
 		ss.mu.Lock()
@@ -131,12 +133,14 @@ func (s *Store) runLease() {
 		lease := ss.lease
 		ss.mu.Unlock()
 		if err != nil {
-			if s.ctx.Err() == nil {
-				s.log.Warn("cannot report the hosts' status to etcd; trying again", "error", err)
+			if s.ctx.Err() == nil && !failing {
+				s.log.Warn("cannot report the hosts' status to etcd; trying again until it works", "error", err)
 			}
+			failing = true
 			pause.wait(s.ctx)
 			continue
 		}
+		failing = false
 		pause = backoff{}
 		began := time.Now()
 		alive, err := s.client.KeepAlive(s.ctx, lease)
@@ -163,8 +167,9 @@ func (s *Store) renew() error {
 		return err
 	}
 	for host, st := range s.sessions.live {
-		if err := s.putStatus(s.ctx, host, st); err != nil {
-			s.log.Warn("cannot report a host's status", "host", host, "error", err)
+		if err := s.putStatus(s.ctx, host, st); err != nil && !errors.Is(err, ErrNotFound) {
+			s.sessions.lease = 0 // all again under the next one; this one runs out
+			return err
 		}
 	}
 	return nil
