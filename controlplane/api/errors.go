@@ -111,11 +111,14 @@ func fromStatus(address string, err error) error {
 			})
 		}
 	}
-	if e.Code == codes.Unavailable && strings.Contains(e.Text, "connection error") {
-		cause, fix := openflow.ConnectionCause(e.Text)
-		if fix == "" {
-			fix = "start baton-controller, or name its address with --server"
-		}
+	if e.Code != codes.Unavailable {
+		return e
+	}
+	cause, fix := openflow.ConnectionCause(e.Text)
+	if fix == "" && strings.Contains(e.Text, "connection error") {
+		fix = "start baton-controller, or name its address with --server"
+	}
+	if fix != "" {
 		e.Text = "controller " + address + " cannot be reached: " + cause + ": " + fix
 	}
 	return e

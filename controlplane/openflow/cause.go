@@ -6,6 +6,10 @@ import "strings"
 // need: the cause itself, and where TLS is the cause what to mend (else empty).
 // Text that is not of that form is the cause as it is.
 func ConnectionCause(text string) (cause, fix string) {
+	const ended = "the controller ended the connection, as it does if it stops or refuses our certificate: its log says why"
+	if strings.HasPrefix(text, "write tcp ") || strings.HasPrefix(text, "read tcp ") {
+		return text, ended // the alert that says why was lost with the connection
+	}
 	if !strings.Contains(text, "connection error") {
 		return text, ""
 	}
@@ -18,7 +22,7 @@ func ConnectionCause(text string) (cause, fix string) {
 	if i := strings.Index(text, "error reading server preface: "); i >= 0 && at == len(text) {
 		// Its reset may overtake the alert that says why.
 		cause = strings.TrimSuffix(text[i+len("error reading server preface: "):], `"`)
-		return cause, "the controller ended the connection at once, as it does if it refuses our certificate: its log says why"
+		return cause, ended
 	}
 	if at == len(text) {
 		return text, ""

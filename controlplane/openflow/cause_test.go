@@ -10,6 +10,7 @@ import (
 func TestConnectionCause(t *testing.T) {
 	for _, x := range []struct{ text, cause, fix string }{
 		{"the controller is stopping", "the controller is stopping", ""},
+		{"write tcp 10.0.0.1:5->10.0.0.2:6: write: broken pipe", "write tcp 10.0.0.1:5->10.0.0.2:6: write: broken pipe", "refuses our certificate"},
 		{"connection error: desc = \"something new\"", "connection error: desc = \"something new\"", ""},
 		{"connection error: desc = \"transport: Error while dialing: dial unix /run/x: connect: no such file or directory\"",
 			"dial unix /run/x: connect: no such file or directory", ""},
