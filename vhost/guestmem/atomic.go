@@ -22,8 +22,10 @@ func store16(p unsafe.Pointer, v uint16) {
 	*(*uint16)(p) = v
 }
 
-// Fence orders all stores before it before all loads after it. On amd64 an XCHG, a
-// full barrier; on arm64 a swap with acquire and release, which is one too.
+// Fence orders all stores before it before all of this package's loads after it. On
+// amd64 it is an XCHG, a full barrier. On arm64 it is a swap with acquire and release:
+// one instruction is a full barrier too; where the CPU has none (before ARMv8.1) it
+// ends in a store-release, which the load-acquires of load16 do not pass.
 func Fence() {
 	var x uint32
 	atomic.SwapUint32(&x, 1)

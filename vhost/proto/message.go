@@ -32,11 +32,10 @@ const (
 	ReplyFlags = FlagVersion | FlagReply
 )
 
-// Fields of the 64-bit payload of SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR.
-const (
-	VringIndexMask uint64 = 0xff   // ring index
-	VringNoFD      uint64 = 1 << 8 // the message brings no descriptor: poll
-)
+// VringNoFD, in the 64-bit payload of SET_VRING_KICK, SET_VRING_CALL and
+// SET_VRING_ERR, says that the message brings no descriptor: poll. The other bits are
+// the ring's index.
+const VringNoFD uint64 = 1 << 8
 
 // Sizes of payloads in bytes.
 const (

@@ -20,7 +20,6 @@ const (
 	ReasonReadOnly              // device-readable buffer in a receive chain
 	ReasonTinyBuffers           // receive buffers too small: header does not fit, or too many for one frame
 	ReasonMemoryGone            // guest memory vanished while in use
-	ReasonNotMapped             // the ring itself is outside the memory table
 	NumReasons           = int(iota)
 )
 
@@ -40,7 +39,6 @@ var reasonTexts = [NumReasons][2]string{
 	ReasonReadOnly:       {"read_only", "device-readable buffer in a receive chain"},
 	ReasonTinyBuffers:    {"tiny_buffers", "receive buffers are too small for the header, or too many for one frame"},
 	ReasonMemoryGone:     {"memory_gone", "guest memory vanished while in use (file truncated)"},
-	ReasonNotMapped:      {"not_mapped", "the ring is outside the memory table"},
 }
 
 // String is the reason's stable name.
