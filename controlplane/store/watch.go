@@ -55,8 +55,9 @@ var errGap = errors.New("revisions are gone")
 
 func (w *watch) runWatch() {
 	var pause backoff
+	said := false // that it broke: etcd may be without a leader for hours
 	for w.ctx.Err() == nil {
-		began := w.rev
+		began, start := w.rev, time.Now()
 		err := w.follow()
 		if errors.Is(err, errGap) {
 			err = w.resync()
@@ -64,11 +65,14 @@ func (w *watch) runWatch() {
 		if w.ctx.Err() != nil {
 			return
 		}
-		if w.rev > began {
-			pause = backoff{}
+		if w.rev > began || time.Since(start) > 2*gapCheck {
+			pause, said = backoff{}, false
 		}
 		if err != nil {
-			w.s.log.Warn("etcd watch broke; trying again", "revision", w.rev, "error", err)
+			if !said {
+				w.s.log.Warn("etcd watch broke; trying again until it holds", "revision", w.rev, "error", err)
+			}
+			said = true
 			pause.wait(w.ctx)
 		}
 	}

@@ -107,12 +107,14 @@ func (v *VMC) Run(ctx context.Context) error {
 const snapshotRetry = time.Second
 
 func (v *VMC) snapshot(ctx context.Context) (*store.Snapshot, error) {
-	for {
+	for said := false; ; said = true { // etcd may be away for hours
 		snap, err := v.cfg.Store.Snapshot(ctx)
 		if err == nil || errors.Is(err, store.ErrClosed) || ctx.Err() != nil {
 			return snap, err
 		}
-		v.log.Warn("cannot read the network; trying again", "error", err)
+		if !said {
+			v.log.Warn("cannot read the network; trying again until it works", "error", err)
+		}
 		t := time.NewTimer(snapshotRetry)
 		select {
 		case <-ctx.Done():
