@@ -23,7 +23,7 @@ func batondConfig(dir string, more ...string) string {
 		"state_dir": filepath.Join(dir, "state"),
 		"vhost":     "{socket_dir: " + filepath.Join(dir, "vhost") + "}",
 		"underlay":  `{device: net_null0, address: 192.168.100.9/24}`,
-		"memory":    "{buffers: 2048}",
+		"memory":    "{buffers: 4096}",
 	}
 	for _, line := range more {
 		key, value, _ := strings.Cut(line, ": ")
@@ -50,7 +50,7 @@ func wrongBatond(t *testing.T, s *site) {
 		{"NoDeviceName", `underlay: {device: "eth 1", address: 192.168.100.9/24}`, 1, []string{"eth 1", "PCI address", "net_af_packet0,iface=eth1"}},
 		{"MTUAboveTheInterfaces", `underlay: {device: "net_af_packet0,iface=lo,framesz=65536", address: 192.168.100.9/24, mtu: 9711}`, 2, []string{"underlay.mtu", "9711 is out of range", "576..9710"}},
 		{"TooFewHugePages", `memory: {buffers: 1048576, huge_pages: require}`, 1, []string{"too little memory", "huge pages of 2 MiB are needed", "nr_hugepages"}},
-		{"TooManyBuffers", `memory: {buffers: 1048577}`, 2, []string{"memory.buffers", "out of range", "2048..1048576"}},
+		{"TooManyBuffers", `memory: {buffers: 1048577}`, 2, []string{"memory.buffers", "out of range", "4096..1048576"}},
 		{"NoSuchCPU", `workers: {cpus: [1023]}`, 1, []string{"1023", "may not run on this CPU"}},
 		{"CPUTwice", `workers: {cpus: [0, 0]}`, 2, []string{"workers.cpus", "CPU 0 stands twice"}},
 		{"BusySocket", "socket: " + s.h.Socket, 1, []string{s.h.Socket, "another process serves this socket", "choose another path"}},
