@@ -47,7 +47,7 @@ func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 			u.close()
 		}
 	}()
-	if u.pool, err = mempool.CreateMbufPool("baton", mempool.Options{Num: s.Memory.Buffers}); err != nil {
+	if u.pool, err = mempool.CreateMbufPool("baton", mempool.Options{Num: s.Memory.Buffers, DataRoom: dataRoom(s.Underlay.MTU)}); err != nil {
 		return nil, err
 	}
 	u.nic, err = dpdk.Open(dpdk.Config{
@@ -68,7 +68,7 @@ func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 
 func ealOptions(s *settings, log hclog.Logger) eal.Options {
 	o := eal.Options{Logger: log, Lcores: s.Workers.CPUs[:1]}
-	o.MemoryMiB = ealMiB + s.Memory.Buffers*(buf.HeaderSize+buf.DefaultDataRoom+64)>>20
+	o.MemoryMiB = ealMiB + s.Memory.Buffers*(buf.HeaderSize+dataRoom(s.Underlay.MTU)+64)>>20
 	switch s.Memory.HugePages {
 	case "require":
 		o.HugePages = eal.HugeOn
@@ -79,6 +79,13 @@ func ealOptions(s *settings, log hclog.Logger) eal.Options {
 		o.PCI = []string{s.Underlay.Device}
 	}
 	return o
+}
+
+// dataRoom is the size of a buffer that holds the largest outer frame with its
+// headroom, bytes: Ethernet, a VLAN tag and mtu bytes of L3, and a cache line
+// that drivers such as net_af_packet want beyond, in whole cache lines.
+func dataRoom(mtu uint16) int {
+	return max(buf.DefaultDataRoom, buf.Headroom+(14+4+int(mtu)+64+63)&^63)
 }
 
 // describe says what memory DPDK chose.
