@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -73,12 +74,23 @@ func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 0, 8, 2
 func (t *table) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, c := range cells {
-		texts[i] = fmt.Sprint(c)
+		texts[i] = printable(fmt.Sprint(c))
 		if texts[i] == "" {
 			texts[i] = "-"
 		}
 	}
 	fmt.Fprintln(t.w, strings.Join(texts, "\t"))
+}
+
+// printable shows control characters as "?": some texts come from hosts and
+// guests, and a terminal would obey them.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func (t *table) flush() error { return t.w.Flush() }

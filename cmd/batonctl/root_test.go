@@ -154,3 +154,15 @@ func TestReadFiles_TooMuch(t *testing.T) {
 		}
 	}
 }
+
+func TestTable_TerminalDoesNotObeyTexts(t *testing.T) {
+	var out strings.Builder
+	tab := newTable(&out)
+	tab.row("vm1", "\x1b[2Jgone\a", "héllo", "")
+	if err := tab.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "vm1  ?[2Jgone?  héllo  -\n"; got != want {
+		t.Errorf("row %q, want %q", got, want)
+	}
+}

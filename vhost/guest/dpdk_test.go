@@ -53,9 +53,6 @@ func testpmd(t *testing.T, path, mode string, server bool) (stop func() string) 
 // TestVirtioUser has DPDK's own virtio driver and vhost-user front end as the
 // guest, in both socket modes: it sends, it receives, it forwards.
 func TestVirtioUser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts testpmd")
-	}
 	const num = 20000
 	const most = num / 2 // io forwarding on busy cores may drop in testpmd
 	for _, mode := range []proto.Mode{proto.ModeServer, proto.ModeClient} {

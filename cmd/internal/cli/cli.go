@@ -41,6 +41,7 @@ func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(fo
 func Run(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

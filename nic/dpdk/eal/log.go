@@ -90,6 +90,9 @@ func (p *logPipe) runLog(f *os.File) {
 
 // line logs one line and remembers it if it is a complaint.
 func (p *logPipe) line(level int, text string) {
+	if strings.Contains(text, "No free 1048576 kB hugepages") {
+		level = logInfo // pages of 2 MiB are what was asked for
+	}
 	if level <= logWarning {
 		p.mu.Lock()
 		if len(p.problems) < maxProblems {
