@@ -89,7 +89,7 @@ func TestNICArgs(t *testing.T) {
 		{"server", NIC{VhostSocket: "/s"},
 			"-chardev socket,id=char0,path=/s,server=on,wait=off -netdev vhost-user,id=net0,chardev=char0,queues=1 -device virtio-net-pci,netdev=net0,romfile="},
 		{"client with two queues", NIC{VhostSocket: "/s", Client: true, QueuePairs: 2, MTU: 1400, Device: "packed=on"},
-			"-chardev socket,id=char0,path=/s -netdev vhost-user,id=net0,chardev=char0,queues=2 -device virtio-net-pci,netdev=net0,romfile=,mq=on,host_mtu=1400,packed=on"},
+			"-chardev socket,id=char0,path=/s,reconnect-ms=200 -netdev vhost-user,id=net0,chardev=char0,queues=2 -device virtio-net-pci,netdev=net0,romfile=,mq=on,host_mtu=1400,packed=on"},
 	} {
 		if got := strings.Join(c.nic.args(0), " "); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
