@@ -97,9 +97,11 @@ func writeCheckpoint(path, host string, revision int64, full *flow.Change) error
 	return nil
 }
 
+// replaceFile writes the file anew or leaves it as it is. The new one has a fixed
+// name until it is whole, so that a crash leaves one such file at the most.
 func replaceFile(path string, b []byte) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
