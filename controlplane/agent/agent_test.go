@@ -287,7 +287,7 @@ func TestCheckpoint_ForwardsWithoutController(t *testing.T) {
 	agenttest.Eventually(t, "restored", func() error {
 		return agenttest.Want(target.Digest() == want && a.Status().Digest == want && a.Status().Revision == 3, "%+v", a.Status())
 	})
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".checkpoint-*"))
+	left, err := filepath.Glob(path + ".new*")
 	if err != nil || len(left) != 0 {
 		t.Errorf("temporary files are left: %v", left)
 	}
