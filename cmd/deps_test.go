@@ -30,10 +30,10 @@ var rooms = map[string]struct {
 	"baton/cmd/":                   {[]string{"baton/"}, "cmd joins the rooms"},
 	"baton/cmd/internal/":          {[]string{"baton/config"}, "what command lines share joins no rooms"},
 	"baton/test/":                  {[]string{"baton/"}, "tests may use anything"},
-	"baton/cmd/batonctl":           {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
+	"baton/cmd/batonctl":           {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/", "baton/dataplane/pipeline"}, "the operator's tool knows the tables' names, and links no DPDK"},
 	"baton/cmd/baton-controller":   {[]string{"baton/cmd/baton-controller/", "baton/cmd/internal/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
 	"baton/cmd/baton-controller/":  {[]string{"baton/cmd/baton-controller/", "baton/cmd/internal/", "baton/config", "baton/controlplane/"}, "the controller links no dataplane"},
-	"baton/cmd/batonctl/":          {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/"}, "the operator's tool links no dataplane"},
+	"baton/cmd/batonctl/":          {[]string{"baton/cmd/batonctl/", "baton/cmd/internal/", "baton/config", "baton/hostapi", "baton/controlplane/", "baton/dataplane/pipeline"}, "the operator's tool knows the tables' names, and links no DPDK"},
 }
 
 // purpose of the program's own imports, by package: cgo stays in one room.

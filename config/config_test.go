@@ -64,6 +64,7 @@ func TestLoad_Errors(t *testing.T) {
 		{"list element", "workers: {cpus: [0, x]}\n", `:1: workers.cpus: "x" is not a number`},
 		{"twice", "host: a\nhost: b\n", ":2: key host stands twice"},
 		{"not YAML", "host: [\n", "did not find expected node content"},
+		{"second document", "host: a\n---\nbogus: 1\n", ":2: a second document"},
 		{"scalar for section", "workers: 3\n", ":1: workers: want keys with values"},
 		{"map for scalar", "host: {a: b}\n", ":1: host: want a text"},
 	} {
@@ -82,6 +83,14 @@ func TestLoad_AllErrorsAtOnce(t *testing.T) {
 	err := config.Load(write(t, "a: 1\nb: 2\nmtu: 1\n"), nil, &s)
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("error %v, want three lines", err)
+	}
+}
+
+func TestLoad_FlagIsAtFault(t *testing.T) {
+	var s sample
+	err := config.Load(write(t, "host: a\nmtu: 1600\n"), map[string]string{"mtu": "1"}, &s)
+	if err == nil || err.Error() != "flag --mtu: 1 is out of range: want 576..9728" {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"sort"
@@ -37,11 +39,13 @@ func Load(path string, overrides map[string]string, v any) error {
 	errs = append(errs, override(overrides, keys)...)
 	for i := range keys {
 		if err := keys[i].check(); err != nil {
-			where := "configuration"
-			if n := lines[keys[i].Path]; n > 0 {
-				where = fmt.Sprintf("%s:%d", path, n)
+			where := "configuration: " + keys[i].Path
+			if _, given := overrides[keys[i].Path]; given {
+				where = "flag --" + keys[i].Path
+			} else if n := lines[keys[i].Path]; n > 0 {
+				where = fmt.Sprintf("%s:%d: %s", path, n, keys[i].Path)
 			}
-			errs = append(errs, fmt.Errorf("%s: %s: %w", where, keys[i].Path, err))
+			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -61,8 +65,15 @@ func override(overrides map[string]string, keys []Key) (errs []error) {
 }
 
 func readFile(path string, data []byte, keys []Key, lines map[string]int) []error {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	err := dec.Decode(&doc)
+	if err == nil {
+		if err = dec.Decode(&more); err == nil {
+			return []error{fmt.Errorf("%s:%d: a second document: a configuration is one", path, more.Line)}
+		}
+	}
+	if err != io.EOF {
 		return []error{fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))}
 	}
 	if len(doc.Content) == 0 {

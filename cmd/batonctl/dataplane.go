@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"baton/cmd/internal/cli"
+	"baton/dataplane/pipeline"
 	"baton/hostapi"
 )
 
@@ -73,6 +75,9 @@ func newRules(o *options) *cobra.Command {
 	var name string
 	c := ask(o, "rules", "Rules of the pipeline's tables", "  batonctl dataplane rules --table LSP_INGRESS_ARP_RESPONSE",
 		func(ctx context.Context, c *hostapi.Client) ([]hostapi.Rule, error) {
+			if _, ok := pipeline.TableByName(name); name != "" && !ok {
+				return nil, cli.Usagef("no such table: %s: 'batonctl dataplane rules' shows those that have rules", name)
+			}
 			rules, err := c.Rules(ctx)
 			return keep(rules, func(r *hostapi.Rule) bool { return name == "" || r.Table == name }), err
 		},

@@ -148,9 +148,8 @@ func names(refs []model.Ref) []string {
 	return all
 }
 
-// maxFiles bounds what one apply sends, bytes; the rest of a message is the
-// files' names.
-const maxFiles = api.MaxMessage - 1<<20
+// maxFiles bounds what one apply sends, bytes.
+const maxFiles = api.MaxDocuments
 
 // tooMuch is the error for files that are more than one apply takes.
 func tooMuch(name string, size, limit int) error {

@@ -37,7 +37,7 @@ type settings struct {
 		Flows        int           `yaml:"flows" default:"65536" range:"1024..4194304" doc:"Megaflow cache entries of each worker."`
 	} `yaml:"workers"`
 	Memory struct {
-		Buffers   int    `yaml:"buffers" default:"16384" range:"4096..1048576" doc:"Packet buffers for all ports together. Each takes 2368 bytes of memory, or as much more as a larger underlay.mtu needs."`
+		Buffers   int    `yaml:"buffers" default:"16384" range:"4096..1048576" doc:"Packet buffers for all ports together. Each takes 2.4 KiB of huge pages or 4 KiB of ordinary ones, and more with a larger underlay.mtu."`
 		HugePages string `yaml:"huge_pages" default:"auto" range:"auto|require|never" doc:"auto: huge pages of 2 MiB if enough are free, else ordinary pages. require: refuse to start without. never: ordinary pages."`
 	} `yaml:"memory"`
 	TLS struct {

@@ -17,6 +17,7 @@ import (
 	"baton/dataplane/pipeline"
 	"baton/dataplane/worker"
 	"baton/hostapi"
+	"baton/nic/dpdk/eal"
 	"baton/vhost/proto"
 )
 
@@ -66,6 +67,9 @@ func (h *host) start(ctx context.Context) (err error) {
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
 		return cli.Usage(err)
+	}
+	if err := eal.CheckDevice(s.Underlay.Device); err != nil {
+		return err
 	}
 	for _, dir := range []string{filepath.Dir(s.Socket), s.StateDir, s.Vhost.SocketDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -13,7 +14,8 @@ import (
 	"baton/nic/dpdk/mempool"
 )
 
-// underlayPort is the name of the NIC's port in the switch.
+// underlayPort is the name of the NIC's port in the switch: model.Underlay, which
+// no port of the model may have.
 const underlayPort = "underlay"
 
 // ealMiB is DPDK's own need besides the buffers: queues, devices, its heap's slack.
@@ -33,9 +35,6 @@ type underlay struct {
 func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 	address, err := s.address()
 	if err != nil {
-		return nil, err
-	}
-	if err := eal.CheckDevice(s.Underlay.Device); err != nil {
 		return nil, err
 	}
 	u := &underlay{}
@@ -68,7 +67,10 @@ func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 
 func ealOptions(s *settings, log hclog.Logger) eal.Options {
 	o := eal.Options{Logger: log, Lcores: s.Workers.CPUs[:1]}
-	o.MemoryMiB = ealMiB + s.Memory.Buffers*(buf.HeaderSize+dataRoom(s.Underlay.MTU)+64)>>20
+	need := func(pageSize int) int {
+		return ealMiB + mempool.MemoryNeed(s.Memory.Buffers, dataRoom(s.Underlay.MTU), pageSize)>>20
+	}
+	o.MemoryMiB, o.PlainMiB = need(2<<20), need(os.Getpagesize())
 	switch s.Memory.HugePages {
 	case "require":
 		o.HugePages = eal.HugeOn

@@ -57,10 +57,16 @@ type Config struct {
 // objects in one Get.
 const MaxMessage = 64 << 20
 
+// MaxDocuments is how much one Apply takes, bytes in all files: reading YAML takes
+// some hundred bytes of memory for a byte of the worst text, and 16 MiB are
+// 100,000 objects.
+const MaxDocuments = 16 << 20
+
 // Server answers the management API.
 type Server struct {
 	UnimplementedManagementServer
-	cfg Config
+	cfg     Config
+	reading sync.Mutex // held while documents are read and applied
 }
 
 // NewServer makes a Server.
@@ -84,6 +90,14 @@ func (s *Server) Register(g *grpc.Server) { RegisterManagementServer(g, s) }
 func (s *Server) Apply(ctx context.Context, q *ApplyRequest) (*ApplyReply, error) {
 	var docs []model.Document
 	var problems model.Problems
+	size := 0
+	for _, f := range q.Files {
+		if size += len(f.GetData()); size > MaxDocuments {
+			return nil, status.Errorf(codes.InvalidArgument, "file %.80q: more than %d MiB with those before it: apply the network in parts", f.GetName(), MaxDocuments>>20)
+		}
+	}
+	s.reading.Lock() // one at a time: what a text takes to read is bounded only by its size
+	defer s.reading.Unlock()
 	for _, f := range q.Files {
 		d, err := model.Parse(f.GetName(), f.GetData())
 		var ps model.Problems

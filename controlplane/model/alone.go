@@ -19,6 +19,9 @@ func checkAlone(o Object) Problems {
 	case *Router:
 		c.vni(o.VNI, o.Status.VNI)
 	case *Port:
+		if o.Name == Underlay {
+			c.fail("name", "%q is the name of each host's NIC; choose another", o.Name)
+		}
 		c.port(o)
 	case *Route:
 		c.route(o)
@@ -34,6 +37,10 @@ type alone struct {
 func (c *alone) fail(field, format string, args ...any) {
 	c.problems = append(c.problems, Problem{Ref: c.ref, Field: field, Text: fmt.Sprintf(format, args...)})
 }
+
+// Underlay is the name that each host's NIC has among its ports: no Port may
+// have it.
+const Underlay = "underlay"
 
 // name checks that a name can be a DNS label and a file's name (RFC 1035, 2.3.1, with a digit in front allowed).
 func (c *alone) name(field, s string) {

@@ -87,6 +87,7 @@ func TestProblems(t *testing.T) {
 		{"prefix length", "kind: Port\nname: p\nip: 10.0.0.1/33\n", `f.yaml:3: port p: ip: "10.0.0.1/33" is no IP address with a prefix length; write it as 10.0.1.1/24`},
 		{"several at once", "kind: Switch\nname: s\na: 1\n---\nkind: Switch\nname: t\nb: 1\n",
 			"f.yaml:3: switch s: a: unknown key; there are kind, name, vni, status\nf.yaml:7: switch t: b: unknown key; there are kind, name, vni, status"},
+		{"the NIC's name", "kind: Port\nname: underlay\nswitch: blue\nip: 10.0.1.50\n", `f.yaml:2: port underlay: name: "underlay" is the name of each host's NIC; choose another` + "\n" + `f.yaml:3: port underlay: switch: there is no switch "blue"; make it first, or in the same file`},
 		{"bad name", "kind: Switch\nname: Blue_1\n", `f.yaml:2: switch Blue_1: name: "Blue_1" is no name; use 1 to 63 of a-z, 0-9 and -, with no - at either end`},
 		{"same name", "kind: Switch\nname: s\n---\nkind: Switch\nname: s\n", "f.yaml:5: switch s: name: given twice, first at f.yaml:2; keep one"},
 		{"underlay without length", "kind: Host\nname: h\nunderlay: 10.0.0.1\n", "f.yaml:3: host h: underlay: 10.0.0.1 lacks the length of its subnet; write it as 10.0.0.1/24"},

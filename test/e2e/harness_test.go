@@ -126,6 +126,12 @@ func startController(t testing.TB, c *cluster.Cluster, documents ...string) {
 func startHost(t testing.TB, c *cluster.Cluster, cfg cluster.HostConfig) *cluster.Host {
 	t.Helper()
 	cfg.More = append(cfg.More, fewBuffers)
+	return startHostAs(t, c, cfg)
+}
+
+// startHostAs is startHost with the configuration as it is.
+func startHostAs(t testing.TB, c *cluster.Cluster, cfg cluster.HostConfig) *cluster.Host {
+	t.Helper()
 	h, err := c.AddHost(cfg)
 	must(t, err)
 	must(t, h.Start())

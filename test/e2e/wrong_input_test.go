@@ -126,7 +126,7 @@ func wrongFiles(t *testing.T, s *site) {
 		{"Unreadable", loop, []string{"loop.yaml", "symbolic links"}}, // root may read whatever has a mode
 		{"BehindAFile", filepath.Join(huge, "x.yaml"), []string{"huge.yaml/x.yaml", "not a directory"}},
 		{"FolderWithoutYAML", filepath.Join(dir, "empty"), []string{"folder", "no .yaml, .yml or .json file in it"}},
-		{"Huge", huge, []string{"huge.yaml", "65 MiB", "at most 63 MiB", "in parts"}},
+		{"Huge", huge, []string{"huge.yaml", "65 MiB", "at most 16 MiB", "in parts"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.ctl(t, "apply", "-f", c.path).refused(t, 1, c.want...)

@@ -247,7 +247,7 @@ func TestSplitRingFields(t *testing.T) {
 // and the process with it.
 func TestHostile29_AddressesUsedUp(t *testing.T) {
 	m := drivertest.NewMem(t, 4096)
-	const size = 8 << 40
+	const size = 512 << 30
 	if err := unix.Ftruncate(m.FD, size); err != nil {
 		t.Fatal(err)
 	}

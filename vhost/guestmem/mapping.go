@@ -29,9 +29,9 @@ const MaxRegions = 64
 // it, and a process without free addresses dies.
 const MaxMapped = 64 << 40
 
-// MaxGuest bounds one guest's memory, in bytes, so that no front end takes MaxMapped
-// from the others; no virtual machine has as much.
-const MaxGuest = 24 << 40
+// MaxGuest bounds one guest's memory, in bytes, so that no few front ends take
+// MaxMapped from the others: 64 guests may have as much.
+const MaxGuest = 1 << 40
 
 // mapped is what is taken of MaxMapped.
 var mapped atomic.Int64

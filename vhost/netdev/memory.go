@@ -41,6 +41,16 @@ func mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
 	case len(regions) > guestmem.MaxRegions:
 		err = guestmem.ErrTooMany
 	}
+	// Before anything is mapped: what one guest asks for in vain must not be
+	// missing for others meanwhile.
+	total := uint64(0)
+	for _, r := range regions {
+		if r.Size > guestmem.MaxGuest || total+r.Size > guestmem.MaxGuest {
+			err = guestmem.ErrTooMuch
+			break
+		}
+		total += r.Size
+	}
 	for i, r := range regions {
 		if err != nil {
 			closeFD(r.FD)

@@ -29,8 +29,10 @@ const (
 
 var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
-// Signal adds one to the eventfd. The descriptor is non-blocking (checked when it
-// came), so that this never waits for the peer.
+// Signal adds one to the eventfd. The descriptor was made non-blocking when it
+// came, so that this does not wait for the peer. A front end (not a guest) that
+// takes the flag back and fills the counter makes it wait all the same: see
+// vhost/README.md.
 func (e *EventFD) Signal() Signalled {
 	fd := int(e.plus1.Load()) - 1
 	if fd < 0 {

@@ -47,6 +47,7 @@ const (
 type Options struct {
 	HugePages  HugeMode
 	MemoryMiB  int      // 0 = DefaultMemoryMiB; reserved at the start
+	PlainMiB   int      // the same if there are no huge pages: small pages waste more; 0 = MemoryMiB
 	FilePrefix string   // "" = in memory: nothing on disk, no second DPDK process
 	Lcores     []int    // CPUs that DPDK may name lcores; nil = the first CPU of the process
 	PCI        []string // PCI addresses that DPDK may use; nil = the PCI bus is not looked at
@@ -115,6 +116,9 @@ func chooseMemory(opts Options, info *Info) error {
 			return fmt.Errorf("eal: %d MiB in huge pages: %w: %s, or do without huge pages", info.MemoryMiB, ErrMemory, lacking)
 		}
 		info.Why = lacking
+	}
+	if opts.PlainMiB != 0 {
+		info.MemoryMiB = opts.PlainMiB
 	}
 	if avail := availableMiB(); avail < info.MemoryMiB {
 		return fmt.Errorf("eal: %d MiB without huge pages: %w: %d MiB are available, ask for less", info.MemoryMiB, ErrMemory, avail)

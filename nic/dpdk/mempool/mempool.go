@@ -16,6 +16,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"unsafe"
 
@@ -100,15 +101,28 @@ func CreateMbufPool(name string, opts Options) (*Pool, error) {
 	return p, nil
 }
 
+// MemoryNeed is about how much of DPDK's memory a pool takes, in bytes. DPDK lets
+// no object cross a page unless it is larger than one, and gives a larger one
+// whole pages: of 4096 bytes, each default buffer takes one.
+func MemoryNeed(num, dataRoom, pageSize int) int {
+	const overhead = 64 + 128 // mempool's header; padding that spreads objects over memory channels
+	object := buf.HeaderSize + dataRoom + overhead
+	ring := 8 << bits.Len(uint(num))
+	if object > pageSize {
+		return num*((object+pageSize-1)/pageSize*pageSize) + ring
+	}
+	perPage := pageSize / object
+	return (num+perPage-1)/perPage*pageSize + ring
+}
+
 // createError says what to do about a pool that could not be made.
 func createError(errno eal.Errno, opts Options) error {
 	why := eal.Problems()
 	if !errors.Is(errno, unix.ENOMEM) {
 		return fmt.Errorf("%w%s", errno, why)
 	}
-	// Header, mempool's own header and padding to cache lines.
-	need := (opts.Num*(opts.DataRoom+buf.HeaderSize+128) + 1<<20 - 1) >> 20
 	info, _ := eal.Running()
+	need := (MemoryNeed(opts.Num, opts.DataRoom, info.PageSize) + 1<<20 - 1) >> 20
 	return fmt.Errorf("%d buffers of %d bytes need about %d MiB, DPDK has %d MiB in all: %w: give it more or make fewer buffers%s",
 		opts.Num, opts.DataRoom, need, info.MemoryMiB, eal.ErrMemory, why)
 }
