@@ -92,12 +92,14 @@ func (l *Lab) StartGuest(cfg GuestConfig) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.WaitSocketFile(socket, 10*time.Second); err != nil {
-		return nil, errors.Join(err, g.Stop())
-	}
-	conn, err := net.Dial("unix", socket)
+	// The file is there a moment before QEMU listens on it: only connecting tells.
+	var conn net.Conn
+	err = g.WaitUntil("agent's socket of "+cfg.Name, 10*time.Second, func() bool {
+		conn, err = net.Dial("unix", socket)
+		return err == nil
+	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lab: guest %s: agent: %w", cfg.Name, err), g.Stop())
+		return nil, errors.Join(err, g.Stop())
 	}
 	g.agent = newAgentConn(conn, g.greet)
 	l.Defer(cfg.Name+" agent", g.agent.close)
