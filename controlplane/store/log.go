@@ -79,6 +79,9 @@ func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range append(append([]zapcore.Field(nil), b.fields...), fields...) {
 		f.AddTo(enc)
 		if v, ok := enc.Fields[f.Key]; ok {
+			if text, ok := v.(string); ok {
+				v = cut(text)
+			}
 			args = append(args, f.Key, v)
 		}
 	}
@@ -88,6 +91,17 @@ func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	b.l.Log(l, e.Message, args...)
 	return nil
+}
+
+// maxValue is how many bytes of a field's value are logged: etcd prints whole
+// transactions.
+const maxValue = 500
+
+func cut(text string) string {
+	if len(text) <= maxValue {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxValue], "") + "…"
 }
 
 // Sync has nothing to do.

@@ -46,6 +46,14 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	busy := embedded(t)
+	busyTCP := t.TempDir()
+	open(t, store.Config{DataDir: busyTCP, Listen: "127.0.0.1:" + freePort(t)})
+	foreign := t.TempDir()
+	socket, err := net.Listen("unix", filepath.Join(foreign, "etcd.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +71,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"nobody answers", store.Config{Endpoints: []string{"http://" + mute.Addr().String()}}, []string{mute.Addr().String(), "does not answer as etcd"}},
 		{"two, both dead", store.Config{Endpoints: []string{nobody, "unix:///nowhere/sock"}}, []string{nobody, "unix:///nowhere/sock: dial unix", "no such file"}},
 		{"data is a file", store.Config{DataDir: file}, []string{file, "not a directory"}},
-		{"data in use", store.Config{DataDir: filepath.Dir(strings.TrimPrefix(busy.Endpoint(), "unix://"))}, []string{"another etcd serves on its socket"}},
+		{"data in use", store.Config{DataDir: filepath.Dir(strings.TrimPrefix(busy.Endpoint(), "unix://"))}, []string{"another controller runs there: stop it or choose another data_dir"}},
+		{"data in use by TCP", store.Config{DataDir: busyTCP, Listen: "127.0.0.1:" + freePort(t)}, []string{busyTCP + ": another controller runs there"}},
+		{"data in use, we by TCP", store.Config{DataDir: filepath.Dir(strings.TrimPrefix(busy.Endpoint(), "unix://")), Listen: "127.0.0.1:" + freePort(t)}, []string{"another controller runs there"}},
+		{"socket in use", store.Config{DataDir: foreign}, []string{"another etcd serves on its socket"}},
 		{"bad listen", store.Config{DataDir: dir, Listen: "2379"}, []string{`listen "2379"`, "HOST:PORT"}},
 		{"busy listen", store.Config{DataDir: filepath.Join(dir, "d"), Listen: mute.Addr().String()}, []string{"address already in use"}},
 		{"files without https", store.Config{Endpoints: []string{nobody}, TLS: store.TLS{CA: file}}, []string{"no endpoint is https"}},

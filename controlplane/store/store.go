@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
@@ -259,6 +260,12 @@ func (s *Store) request(ctx context.Context, what string, f func(context.Context
 		return fmt.Errorf("store: %s: %w", what, ErrClosed)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("store: %s: %w within %s (%s): %w", what, ErrUnreachable, s.cfg.Timeout, strings.Join(s.client.Endpoints(), ", "), err)
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		fix := "compact it, defragment it and disarm its alarm (etcdctl compact, defrag, alarm disarm); should it fill again, raise its --quota-backend-bytes"
+		if s.server != nil {
+			fix = "restart the controller, which compacts it"
+		}
+		return fmt.Errorf("store: %s: the etcd database is full: %s (%w)", what, fix, err)
 	}
 	return fmt.Errorf("store: %s: %w", what, err)
 }

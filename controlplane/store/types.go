@@ -40,6 +40,8 @@ type Config struct {
 	StatusTTL time.Duration
 
 	Logger hclog.Logger // default: none
+
+	quota int64 // bytes of the embedded server's database; default defaultQuota
 }
 
 // TLS names the PEM files for a cluster that wants them. CA alone verifies the
