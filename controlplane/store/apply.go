@@ -246,7 +246,7 @@ func (s *Store) planDelete(b *base, refs []model.Ref) (*plan, error) {
 			}
 		}
 		if len(users) > 0 {
-			used = append(used, fmt.Errorf("%s: %w by %s; delete these first, or together", r, ErrInUse, few(users)))
+			used = append(used, fmt.Errorf("%s: %w by %s; delete these first", r, ErrInUse, few(users)))
 		}
 		p.next.Remove(r)
 		p.ops = append(p.ops, clientv3.OpDelete(s.objectKey(r)))

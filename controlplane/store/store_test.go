@@ -202,7 +202,7 @@ func TestDelete(t *testing.T) {
 		want string
 	}{
 		{[]model.Ref{ref(model.KindSwitch, "red")}, store.ErrNotFound, "switch red: no such object"},
-		{[]model.Ref{ref(model.KindSwitch, "blue")}, store.ErrInUse, "switch blue: still in use by port r1-blue, port vm1; delete these first, or together"},
+		{[]model.Ref{ref(model.KindSwitch, "blue")}, store.ErrInUse, "switch blue: still in use by port r1-blue, port vm1; delete these first"},
 		{[]model.Ref{ref(model.KindHost, "host1")}, store.ErrInUse, "host host1: still in use by port vm1; delete"},
 		{[]model.Ref{ref(model.KindPort, "r1-blue")}, store.ErrInUse, "port r1-blue: still in use by route out; delete"},
 		{[]model.Ref{ref(model.KindPort, "vm1"), ref(model.KindRouter, "r1")}, store.ErrInUse, "router r1: still in use by port r1-blue, route out; delete"},
