@@ -18,6 +18,16 @@ var ErrFault = errors.New("guest memory is gone (file truncated or no page)")
 //
 //	defer q.leave(debug.SetPanicOnFault(true))  // leave restores, recovers, asks Fault
 func (t *Table) Fault(p any) bool {
+	for _, m := range t.maps {
+		if m.holds(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// holds tells whether the recovered panic p is a memory fault inside m.
+func (m *Mapping) holds(p any) bool {
 	e, ok := p.(interface {
 		runtime.Error
 		Addr() uintptr
@@ -25,27 +35,31 @@ func (t *Table) Fault(p any) bool {
 	if !ok {
 		return false
 	}
-	for _, m := range t.maps {
-		base := uintptr(unsafe.Pointer(unsafe.SliceData(m.mem)))
-		if e.Addr()-base < uintptr(len(m.mem)) {
-			return true
-		}
-	}
-	return false
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(m.mem)))
+	return e.Addr()-base < uintptr(len(m.mem))
 }
 
 // Try runs f, which touches memory of t, and turns a fault into ErrFault. For the
 // control side: f is a closure.
-func (t *Table) Try(f func()) (err error) {
+func (t *Table) Try(f func()) error { return Guard(f, t.Fault) }
+
+// Guard runs f and turns a panic that one of ours knows as its own into ErrFault; any
+// other panic passes. For the control side.
+func Guard(f func(), ours ...func(p any) bool) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)
-		if p := recover(); p != nil {
-			if !t.Fault(p) {
-				panic(p)
-			}
-			err = ErrFault
+		p := recover()
+		if p == nil {
+			return
 		}
+		for _, own := range ours {
+			if own(p) {
+				err = ErrFault
+				return
+			}
+		}
+		panic(p)
 	}()
 	f()
 	return nil

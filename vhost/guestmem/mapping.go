@@ -90,12 +90,16 @@ const hugeMax = 16 << 30
 func Map(r Region, fd int) (*Mapping, error) {
 	m, err := mapRegion(r, fd)
 	if err != nil {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
+		closeFile(fd)
 		return nil, err
 	}
 	return m, nil
+}
+
+func closeFile(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
 }
 
 func mapRegion(r Region, fd int) (*Mapping, error) {

@@ -17,9 +17,9 @@ type ring struct {
 	num               uint32
 	desc, avail, used uint64
 	haveAddr          bool
-	base              uint16
-	started           bool // SET_VRING_KICK was seen
-	wanted            bool // by SET_VRING_ENABLE
+	base              uint32 // state word, see virtq.Config
+	started           bool   // SET_VRING_KICK was seen
+	wanted            bool   // by SET_VRING_ENABLE
 	kick, call, errfd int
 	poll              bool // the front end gave no kick descriptor; kick is our own
 
@@ -71,7 +71,7 @@ func (d *Device) start(r *ring) error {
 	if r.live != nil || !d.ready(r) {
 		return nil
 	}
-	live, err := virtq.NewSplit(d.table, d.ringConfig(r), d.onBroken)
+	live, err := virtq.New(d.table, d.ringConfig(r), d.onBroken)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (d *Device) stop(rings ...*ring) {
 	d.noteBroken()
 	for _, r := range rings {
 		if r.live != nil {
-			r.base = uint16(r.live.State())
+			r.base = r.live.State()
 			r.past.add(r.live.Stats())
 			r.live = nil
 		}

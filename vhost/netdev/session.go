@@ -254,7 +254,7 @@ func (d *Device) SetVringBase(i int, base uint32) error {
 	case r.live != nil:
 		err = errRunning
 	default:
-		r.base = uint16(base)
+		r.base = base
 		return nil
 	}
 	return d.refuse(fmt.Sprintf("ring %d: set base %d", i, base), err)
@@ -285,7 +285,7 @@ func (d *Device) GetVringBase(i int) (uint32, error) {
 	d.setKick(r, -1)
 	closeFD(r.call)
 	r.call = -1
-	return uint32(r.base), nil
+	return r.base, nil
 }
 
 // SetVringKick implements proto.Backend: it starts the ring. Where the front end

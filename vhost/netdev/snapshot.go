@@ -119,7 +119,7 @@ func (d *Device) ringInfo(r *ring) RingInfo {
 	ri := RingInfo{
 		Index: r.index, Direction: [2]string{"rx", "tx"}[r.index&1], Format: "split",
 		Size: r.num, Started: r.started, Running: r.live != nil, Enabled: d.enabled(r),
-		AvailIdx: r.base, UsedIdx: r.base,
+		AvailIdx: uint16(r.base), UsedIdx: uint16(r.base),
 		KickFD: r.kick >= 0 && !r.poll, CallFD: r.call >= 0, Kicks: eventCount(r.kick),
 		Broken: virtq.ReasonNone.String(), LastBroken: r.lastBroken.String(), Totals: r.past,
 	}

@@ -30,12 +30,14 @@ type Ring interface {
 	Fault(p any, c *buf.Cache, v *buf.Vec) bool
 	// Broken is the reason why the ring was broken, or ReasonNone. Any goroutine.
 	Broken() Reason
-	// State is the state word for GET_VRING_BASE. Only when no worker uses the ring.
+	// State is the state word for GET_VRING_BASE, as Config.Base has it. Only when no
+	// worker uses the ring.
 	State() uint32
 	Stats() *Stats
 
-	// SetView moves the ring to another memory table; cfg has its addresses. The
-	// caller quiesces before it closes the old table's mappings. Control side.
+	// SetView moves the ring to another memory table and dirty log; cfg has its
+	// addresses and the log, the rest of cfg is as New was told. The caller quiesces
+	// before it closes the old table's mappings or the old log. Control side.
 	SetView(t *guestmem.Table, cfg Config) error
 	// Call is the descriptor that interrupts the guest.
 	Call() *EventFD
@@ -64,19 +66,9 @@ type Stats struct {
 // view is all that changes with the memory table.
 type view struct {
 	table  *guestmem.Table
+	log    *guestmem.Log // nil: off
 	ring   guestmem.SplitRing
 	cursor guestmem.Cursor // the worker's
-}
-
-// Config says how a split ring was set up; addresses are the front end's.
-type Config struct {
-	Num               uint32
-	Desc, Avail, Used uint64
-	Base              uint16 // next available index
-	HeaderSize        int    // virtio_net_hdr: 10 or 12 bytes
-	Mergeable         bool   // VIRTIO_NET_F_MRG_RXBUF
-	Indirect          bool   // VIRTIO_F_INDIRECT_DESC
-	EventIdx          bool   // VIRTIO_F_EVENT_IDX
 }
 
 // Work a burst may cost: a guest can make a frame of many descriptors, so after this

@@ -61,14 +61,14 @@ func NewSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
 		heads:  make([]usedElem, 0, maxPieces),
 	}
 	err = t.Try(func() {
-		q.lastAvail = startIndex(&ring, cfg.Base)
+		q.lastAvail = startIndex(&ring, uint16(cfg.Base))
 		q.used, q.published = q.lastAvail, ring.UsedIdx()
 		q.quiet(&ring)
 	})
 	if err != nil {
 		return nil, err
 	}
-	q.view.Store(&view{table: t, ring: ring, cursor: guestmem.NewCursor(t)})
+	q.view.Store(&view{table: t, log: cfg.Log, ring: ring, cursor: guestmem.NewCursor(t)})
 	return q, nil
 }
 
@@ -98,7 +98,7 @@ func (q *Split) SetView(t *guestmem.Table, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	q.view.Store(&view{table: t, ring: ring, cursor: guestmem.NewCursor(t)})
+	q.view.Store(&view{table: t, log: cfg.Log, ring: ring, cursor: guestmem.NewCursor(t)})
 	return nil
 }
 

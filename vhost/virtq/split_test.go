@@ -291,7 +291,10 @@ func TestFlags(t *testing.T) {
 
 // 34, reconnect: a stale base gives way to the used index; nonsense does not.
 func TestBaseFromUsedIndex(t *testing.T) {
-	for _, c := range []struct{ base, used, avail, want uint16 }{
+	for _, c := range []struct {
+		base              uint32
+		used, avail, want uint16
+	}{
 		{0, 0, 0, 0}, {5, 5, 9, 5}, {3, 7, 9, 7}, {0xfffe, 0xffff, 2, 0xffff}, {7, 300, 9, 7},
 	} {
 		m := drivertest.NewMem(t, memSize)
