@@ -25,7 +25,7 @@ type Buf struct {
 	iova       uint64
 	DataOff    uint16 // frame start, bytes from Addr
 	RefCnt     uint16 // 1 for every buffer in use; C updates it atomically
-	NbSegs     uint16 // number of segments; the dataplane handles 1
+	NbSegs     uint16 // number of segments (chain.go); more than 1 only with TxTCPSeg
 	Port       uint16 // DPDK's ingress port; not the dataplane's port number
 	OlFlags    uint64 // offload flags, RTE_MBUF_F_*
 	PacketType uint32
@@ -81,7 +81,8 @@ func (b *Buf) Reset() {
 }
 
 // Prepend grows the frame by n bytes at its head and returns them, or nil if
-// the headroom is too small. The bytes are not cleared.
+// the headroom is too small. The bytes are not cleared. Of a chain it is, as Trim,
+// for the head.
 func (b *Buf) Prepend(n int) []byte {
 	if n > int(b.DataOff) {
 		return nil
@@ -105,8 +106,8 @@ func (b *Buf) Trim(n int) bool {
 	return true
 }
 
-// Append grows the frame by n bytes at its tail and returns them, or nil if
-// the tailroom is too small. The bytes are not cleared.
+// Append grows a single-segment frame by n bytes at its tail and returns them, or
+// nil if the tailroom is too small. The bytes are not cleared.
 func (b *Buf) Append(n int) []byte {
 	if n > b.Tailroom() {
 		return nil

@@ -9,7 +9,8 @@ type Source interface {
 	Get(bufs []*Buf) bool
 	// Put takes back single-segment buffers of this pool with RefCnt 1.
 	Put(bufs []*Buf)
-	// Release frees a buffer of any kind: chained, shared, or of another pool.
+	// Release frees a buffer of any kind with all its segments: chained, shared, or
+	// of another pool.
 	Release(b *Buf)
 	// Identity is the value of Buf.Pool for this pool's buffers.
 	Identity() uintptr
@@ -73,15 +74,50 @@ func (c *Cache) fill() bool {
 	return false
 }
 
-// Free takes back b; b may be nil.
+// AllocSegment is Alloc of a buffer that becomes a further segment of a chain: all
+// its data room is tailroom.
+func (c *Cache) AllocSegment() *Buf {
+	b := c.Alloc()
+	if b != nil {
+		b.DataOff = 0
+	}
+	return b
+}
+
+// Free takes back b with all its segments; b may be nil.
 func (c *Cache) Free(b *Buf) {
 	if b == nil {
 		return
 	}
-	if uintptr(b.Pool) != c.pool || b.RefCnt != 1 || b.NbSegs != 1 || b.Next != nil || b.shinfo != nil || b.OlFlags&notDirect != 0 {
-		c.src.Release(b)
+	if b.Next != nil || b.NbSegs != 1 || !c.own(b) {
+		c.freeChain(b)
 		return
 	}
+	c.put(b)
+}
+
+// own reports whether b is a buffer of this pool that nobody else holds.
+func (c *Cache) own(b *Buf) bool {
+	return uintptr(b.Pool) == c.pool && b.RefCnt == 1 && b.shinfo == nil && b.OlFlags&notDirect == 0
+}
+
+// freeChain frees segment by segment, and from the first that is shared or of
+// another pool on by the source, which knows what those are.
+func (c *Cache) freeChain(b *Buf) {
+	for b != nil {
+		if !c.own(b) {
+			c.src.Release(b)
+			return
+		}
+		next := b.Next
+		b.Next, b.NbSegs = nil, 1
+		c.put(b)
+		b = next
+	}
+}
+
+// put takes back one buffer of this pool.
+func (c *Cache) put(b *Buf) {
 	if c.num == cacheSize {
 		c.num -= refill
 		c.src.Put(c.bufs[c.num : c.num+refill])

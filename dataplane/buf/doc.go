@@ -12,6 +12,9 @@
 // it is built. All buffers live outside Go's heap; a pointer to one is not
 // followed by the garbage collector.
 //
+// A frame larger than a buffer is a chain of them (chain.go): only super-segments
+// of TCP are, which say so by TxTCPSeg. Their headers lie in the first segment.
+//
 // Invariants: a buffer has exactly one owner at any time; whoever takes it
 // over frees it or hands it on. Buffers of one process come from one pool.
 package buf

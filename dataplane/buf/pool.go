@@ -81,15 +81,20 @@ func (p *Pool) Put(bufs []*Buf) {
 	p.free = append(p.free, bufs...)
 }
 
-// Release implements Source; a Pool's buffers are never chained or shared.
+// Release implements Source; a Pool's buffers are never shared. It panics on a
+// buffer of another pool, with nothing freed from that one on.
 func (p *Pool) Release(b *Buf) {
-	if uintptr(b.Pool) != p.Identity() {
-		panic("buf: buffer of another pool")
+	for b != nil {
+		if uintptr(b.Pool) != p.Identity() {
+			panic("buf: buffer of another pool")
+		}
+		next := b.Next
+		b.Next = nil
+		b.NbSegs = 1
+		b.RefCnt = 1
+		p.Put([]*Buf{b})
+		b = next
 	}
-	b.Next = nil
-	b.NbSegs = 1
-	b.RefCnt = 1
-	p.Put([]*Buf{b})
 }
 
 // Size implements Source.

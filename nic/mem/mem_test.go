@@ -232,11 +232,13 @@ func TestChain(t *testing.T) {
 	a, b := c.Alloc(), c.Alloc()
 	a.SetFrame([]byte("head "))
 	b.SetFrame([]byte("tail"))
-	a.Next, a.NbSegs, a.PktLen = b, 2, 9
+	a.Link(a, b)
 	if p.Queue(0).Tx(c, &buf.Vec{a}, 1) != 1 {
 		t.Fatal("Tx")
 	}
-	c.Free(b) // a buf.Pool frees the first segment alone
+	if c.Held() != 2 {
+		t.Errorf("%d of 2 buffers are back", c.Held())
+	}
 	if sent := p.Sent(); len(sent) != 1 || string(sent[0]) != "head tail" {
 		t.Errorf("sent %q", sent)
 	}

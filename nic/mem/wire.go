@@ -40,11 +40,41 @@ func newWire(depth int) (*wire, error) {
 func (w *wire) push(frame []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.num == len(w.slots) || w.fd < 0 || len(frame) > MaxFrame {
+	slot := w.reserve(len(frame))
+	if slot == nil {
 		return false
 	}
+	copy(slot, frame)
+	w.commit()
+	return true
+}
+
+// pushBuf is push with the bytes of all of b's segments.
+func (w *wire) pushBuf(b *buf.Buf) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slot := w.reserve(b.Len())
+	if slot == nil {
+		return false
+	}
+	b.CopyOut(0, slot)
+	w.commit()
+	return true
+}
+
+// reserve is the room of the next frame, of size bytes; nil if there is none.
+// The caller holds mu.
+func (w *wire) reserve(size int) []byte {
+	if w.num == len(w.slots) || w.fd < 0 || size > MaxFrame {
+		return nil
+	}
 	at := (w.head + w.num) % len(w.slots)
-	w.lens[at] = copy(w.slots[at][:], frame)
+	w.lens[at] = size
+	return w.slots[at][:size]
+}
+
+// commit appends what reserve gave room for. The caller holds mu.
+func (w *wire) commit() {
 	w.num++
 	if w.armed {
 		w.armed = false
@@ -53,7 +83,6 @@ func (w *wire) push(frame []byte) bool {
 		// A full eventfd is readable all the same.
 		_, _ = unix.Write(w.fd, one[:])
 	}
-	return true
 }
 
 // pop calls take with the oldest frame and removes it if take says so; false if
@@ -89,18 +118,6 @@ func (w *wire) popBurst(c *buf.Cache, v *buf.Vec) int {
 		w.num--
 	}
 	return n
-}
-
-// pushBuf is push with the bytes of all of b's segments.
-func (w *wire) pushBuf(b *buf.Buf) bool {
-	if b.Next == nil {
-		return w.push(b.Data())
-	}
-	frame := make([]byte, 0, b.Len()) // only tests chain buffers
-	for s := b; s != nil; s = s.Next {
-		frame = append(frame, s.Data()...)
-	}
-	return w.push(frame)
 }
 
 // eventFD is what becomes readable after arm, -1 if the wire is closed.

@@ -93,6 +93,36 @@ func TestRelease(t *testing.T) {
 	})
 }
 
+// A chain goes back segment by segment, by the cache or, if a part is shared, by DPDK.
+func TestReleaseChain(t *testing.T) {
+	ealtest.Plain(t, func(t *testing.T) {
+		p := mustPool(t, mempool.Options{Num: 64, Cache: -1})
+		c := buf.NewCache(p)
+		chain := func() *buf.Buf {
+			a, b, d := c.Alloc(), c.AllocSegment(), c.AllocSegment()
+			for _, s := range []*buf.Buf{a, b, d} {
+				s.Append(100)
+			}
+			a.Link(a, b)
+			a.Link(b, d)
+			if err := mbuf.Check(a); err != nil {
+				t.Errorf("DPDK finds a chain unsound: %v", err)
+			}
+			return a
+		}
+		c.Free(chain())
+		p.Release(chain())
+		shared := chain()
+		clone := mbuf.PktMbufClone(shared)
+		c.Free(shared)
+		c.Free(clone)
+		c.Flush()
+		if p.Available() != 64 {
+			t.Errorf("%d of 64 buffers came back", p.Available())
+		}
+	})
+}
+
 // Many goroutines on threads that are no lcores share a pool.
 func TestConcurrent(t *testing.T) {
 	ealtest.Plain(t, func(t *testing.T) {
