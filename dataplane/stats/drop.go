@@ -41,6 +41,9 @@ const (
 	DropGeneveProtocol                        // Geneve payload is not Ethernet
 	DropUnknownTunnelSource                   // tunnelled packet from an address that is no host's
 	DropPuntFull                              // the queue of packets to the control plane was full
+	DropNoBuffer                              // no buffer was free for a packet that the switch had to make
+	DropBadOffload                            // frame whose offload request does not fit its headers, or cannot be met
+	DropOverwork                              // super-segment beyond what one turn of its queue may be cut into
 	DropInjected                              // consumed: given to the control plane
 
 	NumDropReasons = int(iota)
@@ -82,6 +85,9 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropGeneveProtocol:      {"geneve_protocol", "Geneve payload is not Ethernet"},
 	DropUnknownTunnelSource: {"unknown_tunnel_source", "tunnelled packet from an address that is no host's"},
 	DropPuntFull:            {"punt_full", "the queue of packets to the control plane was full"},
+	DropNoBuffer:            {"no_buffer", "no buffer was free for a packet that the switch had to make"},
+	DropBadOffload:          {"bad_offload", "frame whose offload request does not fit its headers, or cannot be met"},
+	DropOverwork:            {"overwork", "super-segment beyond what one turn of its queue may be cut into"},
 	DropInjected:            {"injected", "consumed: given to the control plane"},
 }
 
