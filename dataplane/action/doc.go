@@ -7,7 +7,8 @@
 // A List is a net effect, not a program: a router that sets the source MAC and a
 // second one that sets it again leave one edit. Checksums are updated
 // incrementally (RFC 1624) and never validated: a frame that came with a wrong
-// checksum leaves with a wrong one.
+// checksum leaves with a wrong one. Where the sender left the checksum to its network
+// card, the pseudo header's sum in its place follows the addresses.
 //
 // Sending is the worker's: Execute neither encapsulates nor outputs.
 package action

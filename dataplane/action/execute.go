@@ -10,21 +10,28 @@ import (
 	"baton/dataplane/stats"
 )
 
-// Execute edits the frame in b as l says. It neither encapsulates nor sends.
+// Execute edits the frame in b as l says. It neither encapsulates nor sends. Of a
+// checksum that is still to be completed (buf.TxL4Mask) it keeps right what is there:
+// the pseudo header's sum.
 //
-//	in:    b of one segment; l made by a walk for the key of this very frame
+//	in:    b with all headers in its first segment; l made by a walk for the key of this very frame
 //	out:   DropNone: send the frame as l.Verdict says. Else the frame must be
 //	       dropped for that reason, and its content is of no meaning
 //	owner: the caller stays b's owner
 //	alloc: 0
-func Execute(b *buf.Buf, l *List) stats.DropReason { return Edit(b.Data(), l) }
+func Execute(b *buf.Buf, l *List) stats.DropReason {
+	return edit(b.Data(), b.Len(), b.OlFlags&buf.TxL4Mask != 0, l)
+}
 
-// Edit is Execute for the bytes of a frame.
-func Edit(frame []byte, l *List) stats.DropReason {
+// Edit is Execute for the bytes of a frame with complete checksums.
+func Edit(frame []byte, l *List) stats.DropReason { return edit(frame, len(frame), false, l) }
+
+// edit is Execute for a frame of size bytes that head is the beginning of.
+func edit(frame []byte, size int, partial bool, l *List) stats.DropReason {
 	if l.Edits&EditL3 != 0 {
-		at, reason := parse.Locate(frame)
+		at, reason := parse.LocateHead(frame, size)
 		if reason == stats.DropNone {
-			reason = editL3(frame, &at, l)
+			reason = editL3(frame, &at, partial, l)
 		}
 		if reason != stats.DropNone {
 			return reason
@@ -48,7 +55,7 @@ func Edit(frame []byte, l *List) stats.DropReason {
 }
 
 // editL3 makes the edits behind the Ethernet header.
-func editL3(frame []byte, at *parse.Layout, l *List) stats.DropReason {
+func editL3(frame []byte, at *parse.Layout, partial bool, l *List) stats.DropReason {
 	p := frame[at.L3:at.End]
 	switch at.Type {
 	case flow.EtherTypeARP:
@@ -64,7 +71,7 @@ func editL3(frame []byte, at *parse.Layout, l *List) stats.DropReason {
 	default:
 		return stats.DropBadRule
 	}
-	e := editor{ip: p, v6: at.Type == flow.EtherTypeIPv6, sum: -1}
+	e := editor{ip: p, v6: at.Type == flow.EtherTypeIPv6, sum: -1, partial: partial}
 	if at.L4 != 0 {
 		e.l4 = p[at.L4-at.L3:]
 		e.locateSum(at.Proto)
@@ -103,6 +110,9 @@ type editor struct {
 	sum int    // offset in l4 of a checksum that covers the addresses, -1 if there is none
 	udp bool
 	v6  bool
+	// partial says that the checksum field of TCP or UDP holds the sum of the pseudo
+	// header, not complemented: addresses count in it, ports do not.
+	partial bool
 }
 
 // locateSum finds the checksum that covers the pseudo header.
@@ -117,9 +127,22 @@ func (e *editor) locateSum(proto uint8) {
 	}
 }
 
-// changed brings the L4 checksum up to date after bytes that it covers changed.
+// addressChanged brings the L4 checksum up to date after bytes of the pseudo header
+// changed.
+func (e *editor) addressChanged(old, new []byte) {
+	if e.sum < 0 || !e.partial {
+		e.changed(old, new)
+		return
+	}
+	// RFC 1624 is about the complement of the sum: go there and back.
+	at := e.l4[e.sum:]
+	binary.BigEndian.PutUint16(at, ^hdr.UpdateBytes(^binary.BigEndian.Uint16(at), old, new))
+}
+
+// changed brings the L4 checksum up to date after bytes that it covers changed. One
+// that is still to be completed will be made over what is there then.
 func (e *editor) changed(old, new []byte) {
-	if e.sum < 0 {
+	if e.sum < 0 || e.partial {
 		return
 	}
 	c := binary.BigEndian.Uint16(e.l4[e.sum:])
@@ -232,7 +255,7 @@ func (e *editor) addresses(l *List) {
 // setAddress writes one address and brings the checksums up to date.
 func (e *editor) setAddress(at []byte, v *[16]byte) {
 	new := v[:len(at)]
-	e.changed(at, new)
+	e.addressChanged(at, new)
 	if !e.v6 {
 		c := binary.BigEndian.Uint16(e.ip[10:])
 		binary.BigEndian.PutUint16(e.ip[10:], hdr.UpdateBytes(c, at, new))

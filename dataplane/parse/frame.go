@@ -59,7 +59,18 @@ func Frame(frame []byte, k *flow.Key) stats.DropReason {
 		}
 	}
 	var l Layout
-	return general(frame, k, &l)
+	return general(frame, len(frame), k, &l)
+}
+
+// Head is Frame for a frame of size bytes of which head is only the beginning: the
+// first segment of a chain.
+//
+//	in:    head of any content, at most size bytes
+//	out:   as Frame; headers that do not lie in head are short_frame
+//	alloc: 0
+func Head(head []byte, size int, k *flow.Key) stats.DropReason {
+	var l Layout
+	return general(head, size, k, &l)
 }
 
 // common fills k from a frame that Frame found to be of the common case.
@@ -85,7 +96,7 @@ type Layout struct {
 	Type  uint16 // EtherType of the payload, as in flow.Key
 	L3    int    // bytes before the L3 header
 	L4    int    // bytes before the L4 header; 0 if there is none (not IP, or a later fragment)
-	End   int    // bytes to the end of the IP packet; less than the frame's length if it is padded
+	End   int    // bytes to the end of the IP packet, or of what was given of it; less than that if the frame is padded
 	Proto uint8  // as in flow.Key
 	Frag  uint8  // as in flow.Key
 }
@@ -94,14 +105,19 @@ type Layout struct {
 //
 //	out:   DropNone, or why the frame cannot be used: then the layout is of no meaning
 //	alloc: 0
-func Locate(frame []byte) (l Layout, reason stats.DropReason) {
+func Locate(frame []byte) (l Layout, reason stats.DropReason) { return LocateHead(frame, len(frame)) }
+
+// LocateHead is Locate for a frame of size bytes that head is the beginning of.
+func LocateHead(head []byte, size int) (l Layout, reason stats.DropReason) {
 	var k flow.Key
-	reason = general(frame, &k, &l)
+	reason = general(head, size, &k, &l)
+	l.End = min(l.End, len(head))
 	return l, reason
 }
 
-// general parses any frame, the plain way.
-func general(frame []byte, k *flow.Key, l *Layout) stats.DropReason {
+// general parses any frame, the plain way. size is the frame's length, of which the
+// bytes in frame may be the first only.
+func general(frame []byte, size int, k *flow.Key, l *Layout) stats.DropReason {
 	if len(frame) < ethSize {
 		return stats.DropShortFrame
 	}
@@ -127,9 +143,9 @@ func general(frame []byte, k *flow.Key, l *Layout) stats.DropReason {
 	reason := stats.DropNone
 	switch k.EthType {
 	case flow.EtherTypeIPv4:
-		reason = ipv4(frame, k, l)
+		reason = ipv4(frame, size, k, l)
 	case flow.EtherTypeIPv6:
-		reason = ipv6(frame, k, l)
+		reason = ipv6(frame, size, k, l)
 	case flow.EtherTypeARP:
 		reason = arp(frame[l.L3:], k)
 	}
@@ -152,13 +168,13 @@ func arp(p []byte, k *flow.Key) stats.DropReason {
 }
 
 // ipv4 parses the IPv4 header at l.L3 (RFC 791) and what follows.
-func ipv4(frame []byte, k *flow.Key, l *Layout) stats.DropReason {
+func ipv4(frame []byte, whole int, k *flow.Key, l *Layout) stats.DropReason {
 	p := frame[l.L3:]
 	if len(p) < ip4Size {
 		return stats.DropShortFrame
 	}
 	size, total := int(p[0]&15)*4, int(binary.BigEndian.Uint16(p[2:4]))
-	if p[0]>>4 != 4 || size < ip4Size || total < size || total > len(p) {
+	if p[0]>>4 != 4 || size < ip4Size || total < size || total > whole-l.L3 {
 		return stats.DropBadIPv4
 	}
 	k.TOS = p[1]
@@ -173,8 +189,11 @@ func ipv4(frame []byte, k *flow.Key, l *Layout) stats.DropReason {
 	case frag&0x2000 != 0:
 		k.Frag = flow.FragAny
 	}
+	if size > len(p) {
+		return stats.DropShortFrame
+	}
 	l.L4 = l.L3 + size
-	return transport(frame[l.L4:l.End], k)
+	return transport(frame[l.L4:min(l.End, len(frame))], k)
 }
 
 // transport parses the L4 header that p begins with.

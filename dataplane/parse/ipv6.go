@@ -20,28 +20,29 @@ const (
 )
 
 // ipv6 parses the IPv6 header at l.L3 (RFC 8200), its extensions and what follows.
-func ipv6(frame []byte, k *flow.Key, l *Layout) stats.DropReason {
+func ipv6(frame []byte, whole int, k *flow.Key, l *Layout) stats.DropReason {
 	p := frame[l.L3:]
 	if len(p) < ip6Size {
 		return stats.DropShortFrame
 	}
 	size := int(binary.BigEndian.Uint16(p[4:6]))
-	if p[0]>>4 != 6 || size > len(p)-ip6Size {
+	if p[0]>>4 != 6 || size > whole-l.L3-ip6Size {
 		return stats.DropBadIPv6
 	}
 	k.TOS = uint8(binary.BigEndian.Uint16(p[0:2]) >> 4)
 	k.IPSrc = [16]byte(p[8:24])
 	k.IPDst = [16]byte(p[24:40])
 	l.End = l.L3 + ip6Size + size
+	end := min(l.End, len(frame)) // of what can be looked into
 	at := l.L3 + ip6Size
 	next := p[6]
 	for range MaxExtensions + 1 {
 		if !isExtension(next) {
 			k.Proto = next
 			l.L4 = at
-			return transport(frame[at:l.End], k)
+			return transport(frame[at:end], k)
 		}
-		h := frame[at:l.End]
+		h := frame[at:end]
 		if len(h) < 8 {
 			return stats.DropBadIPv6
 		}
