@@ -38,7 +38,7 @@ type Desc struct {
 	Addr  uint64 // guest physical
 	Len   uint32 // bytes
 	Flags uint16
-	Next  uint16
+	Next  uint16 // number of the chain's next descriptor; of a packed ring: the buffer id
 }
 
 // SplitRing is the shared memory of one split virtqueue.

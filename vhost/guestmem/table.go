@@ -194,3 +194,13 @@ func (c *Cursor) Mapped(addr, n uint64) bool {
 		}
 	}
 }
+
+// GuestAddr is the guest physical address of front-end address addr.
+func (t *Table) GuestAddr(addr uint64) (guest uint64, ok bool) {
+	for i := range t.entries {
+		if e := &t.entries[i]; addr >= e.user && addr-e.user < e.size {
+			return e.guest + (addr - e.user), true
+		}
+	}
+	return 0, false
+}

@@ -118,12 +118,12 @@ func FuzzRing(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := virtq.NewSplit(tab, g.cfg, nil)
+		q, err := virtq.New(tab, g.cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		copy(g.mem.Bytes[:16384], raw)
-		g.drv.AvailIdx = avail
+		g.split.AvailIdx = avail
 		g.drv.Publish()
 		for range 3 {
 			n := q.Dequeue(g.cache, &g.vec)

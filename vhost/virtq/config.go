@@ -1,10 +1,6 @@
 package virtq
 
-import (
-	"errors"
-
-	"baton/vhost/guestmem"
-)
+import "baton/vhost/guestmem"
 
 // Config says how a ring was set up; ring addresses are the front end's.
 type Config struct {
@@ -32,19 +28,22 @@ type Config struct {
 	LogUsedAddr uint64
 }
 
-var errPacked = errors.New("packed rings are not offered")
-
-// New is a ring over t in the format that cfg names. onBroken, which may be nil, is
-// called by the worker when the ring breaks.
+// New is a ring over t in the format that cfg names, see NewSplit and NewPacked.
+// onBroken, which may be nil, is called by the worker when the ring breaks.
 //
-//	error: as guestmem.Table.SplitRing; guestmem.ErrFault
+//	error: as guestmem.Table.SplitRing and PackedRing; ErrBase; guestmem.ErrFault
 func New(t *guestmem.Table, cfg Config, onBroken func()) (Ring, error) {
+	// A nil *Split in a Ring would not be a nil Ring.
 	if cfg.Packed {
-		return nil, errPacked
+		if q, err := NewPacked(t, cfg, onBroken); err == nil {
+			return q, nil
+		} else {
+			return nil, err
+		}
 	}
-	q, err := NewSplit(t, cfg, onBroken)
-	if err != nil {
-		return nil, err // not a Ring that holds a nil Split
+	if q, err := NewSplit(t, cfg, onBroken); err == nil {
+		return q, nil
+	} else {
+		return nil, err
 	}
-	return q, nil
 }

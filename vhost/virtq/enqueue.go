@@ -6,17 +6,19 @@ import (
 )
 
 // Enqueue implements Ring.
-func (q *Split) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
+func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 	if q.broken.Load() != 0 {
 		return 0
 	}
 	vw := q.use()
-	avail := q.pending(vw)
-	q.walked = 0
-	took, sent, bytes := 0, 0, uint64(0)
-	for ; took < n && q.walked < maxWalk; took++ {
-		b := v[took]
-		fit, chains := q.gather(vw, b.Len()+q.hdrSize, avail)
+	w := &q.window
+	w.reset()
+	q.format.peek(vw, n)
+	var r receive
+	sent, bytes := 0, uint64(0)
+	for r.took = 0; r.took < n && r.walked < maxWalk; r.took++ {
+		b := v[r.took]
+		fit := q.gather(vw, &r, b.Len()+q.hdrSize)
 		if fit == gatherTooBig {
 			q.stats.TooBig.Add(1)
 			continue
@@ -27,21 +29,27 @@ func (q *Split) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 			}
 			break
 		}
-		q.scatter(b, chains)
-		for i := range q.heads {
-			vw.ring.SetUsed(q.used, q.heads[i].id, q.heads[i].n)
-			q.used++
-		}
-		q.lastAvail += uint16(chains)
-		avail -= chains
+		q.scatter(b, r.chains)
+		r.done += r.chains
 		sent++
 		bytes += uint64(b.Len())
 	}
-	q.publish(vw)
-	q.stats.Packets.Add(uint64(sent))
-	q.stats.Bytes.Add(bytes)
-	c.FreeAll(v, took)
-	return took
+	q.finish(vw, r.done)
+	q.notify(vw)
+	if sent > 0 {
+		q.stats.Packets.Add(uint64(sent))
+		q.stats.Bytes.Add(bytes)
+	}
+	c.FreeAll(v, r.took)
+	return r.took
+}
+
+// receive is how far an Enqueue has come.
+type receive struct {
+	took   int // frames
+	done   int // chains of the window that hold whole frames
+	chains int // that hold the present frame
+	walked int // descriptors looked at
 }
 
 type gathered uint8
@@ -50,70 +58,83 @@ const (
 	gatherOK     gathered = iota
 	gatherFull            // not enough chains now
 	gatherTooBig          // one chain must hold the frame, and does not
-	gatherBroken
+	gatherBroken          // the ring is to be broken
 )
 
-// gather collects buffers for need bytes, in pieces and heads, out of at most avail
-// chains. Ring indices stay as they are.
-func (q *Split) gather(vw *view, need, avail int) (gathered, int) {
-	q.pieces, q.heads = q.pieces[:0], q.heads[:0]
-	limit := q.walked + maxPieces
-	for chains := 1; ; chains++ {
-		if chains > avail {
-			return gatherFull, 0
+// gather collects buffers for need bytes, in pieces, out of r.chains chains behind
+// the done ones. What the driver sees stays as it is.
+func (q *queue) gather(vw *view, r *receive, need int) gathered {
+	w := &q.window
+	q.pieces = q.pieces[:0]
+	limit := r.walked + maxPieces
+	for r.chains = 1; ; r.chains++ {
+		if r.done+r.chains > len(w.chains) && !q.more(vw, r) {
+			if w.why != ReasonNone {
+				return gatherBroken
+			}
+			return gatherFull
 		}
-		var d guestmem.Desc
-		head, ok := q.begin(vw, q.lastAvail+uint16(chains-1), &d)
-		if !ok {
-			return gatherBroken, 0
+		ch := &w.chains[r.done+r.chains-1]
+		got, ok := q.gatherChain(vw, r, ch, need, limit)
+		switch {
+		case !ok:
+			return gatherBroken
+		case got < need && ch.cut, r.chains == 1 && got < q.hdrSize && q.mergeable:
+			q.bad(ReasonTinyBuffers)
+			return gatherBroken
 		}
-		var got int
-		if d.Flags == guestmem.DescWrite {
-			q.walked++
-			got, ok = q.gatherBuffer(vw, &d, need)
-		} else {
-			got, ok = q.gatherChain(vw, head, &d, need, limit)
-		}
-		if !ok {
-			return gatherBroken, 0
-		}
-		if chains == 1 && got < q.hdrSize && q.mergeable || q.walked > limit {
-			q.Break(ReasonTinyBuffers)
-			return gatherBroken, 0
-		}
-		q.heads = append(q.heads, usedElem{uint32(head), uint32(got)})
-		need -= got
-		if need == 0 {
-			return gatherOK, chains
+		ch.written = uint32(got)
+		if need -= got; need == 0 {
+			return gatherOK
 		}
 		if !q.mergeable {
-			return gatherTooBig, 0
+			return gatherTooBig
 		}
 	}
 }
 
-// gatherChain adds up to need bytes of a chain's buffers to pieces; d is its first
-// descriptor. It breaks the ring when q.walked passes limit.
-func (q *Split) gatherChain(vw *view, head uint16, d *guestmem.Desc, need, limit int) (got int, ok bool) {
-	it := q.walk(head)
-	for got < need && q.next(vw, &it, d) {
-		if q.walked > limit {
+// more reads further chains into the window; false if there are none.
+func (q *queue) more(vw *view, r *receive) bool {
+	w := &q.window
+	if w.why != ReasonNone {
+		return false
+	}
+	if !w.room() { // those that hold whole frames make it
+		if r.done == 0 {
+			return q.bad(ReasonTinyBuffers)
+		}
+		q.finish(vw, r.done)
+		r.done = 0
+	}
+	before := len(w.chains)
+	q.format.peek(vw, buf.Burst)
+	return len(w.chains) > before
+}
+
+// gatherChain adds up to need bytes of a chain's buffers to pieces. It breaks the
+// ring when r.walked passes limit.
+func (q *queue) gatherChain(vw *view, r *receive, ch *chain, need, limit int) (got int, ok bool) {
+	descs := q.window.buffers(ch)
+	for i := range descs {
+		if r.walked++; r.walked > limit {
 			return 0, q.bad(ReasonTinyBuffers)
 		}
-		if d.Flags&guestmem.DescWrite == 0 {
+		if descs[i].Flags&guestmem.DescWrite == 0 {
 			return 0, q.bad(ReasonReadOnly)
 		}
-		n, ok := q.gatherBuffer(vw, d, need-got)
+		n, ok := q.gatherBuffer(vw, &descs[i], need-got)
 		if !ok {
 			return 0, false
 		}
-		got += n
+		if got += n; got == need {
+			break
+		}
 	}
-	return got, q.broken.Load() == 0
+	return got, true
 }
 
 // gatherBuffer adds up to need bytes of one buffer to pieces.
-func (q *Split) gatherBuffer(vw *view, d *guestmem.Desc, need int) (got int, ok bool) {
+func (q *queue) gatherBuffer(vw *view, d *guestmem.Desc, need int) (got int, ok bool) {
 	for addr, left := d.Addr, d.Len; ; {
 		s, ok := vw.cursor.Span(addr, left)
 		if !ok {
@@ -136,7 +157,7 @@ func (q *Split) gatherBuffer(vw *view, d *guestmem.Desc, need int) (got int, ok 
 }
 
 // scatter writes header and frame of b over the pieces, which hold exactly that much.
-func (q *Split) scatter(b *buf.Buf, chains int) {
+func (q *queue) scatter(b *buf.Buf, chains int) {
 	at := 0
 	s := q.pieces[0]
 	if s.PutHeader(q.hdrSize, uint16(chains)) {

@@ -47,12 +47,12 @@ func TestHostile16_FlippedDescriptor(t *testing.T) {
 		}
 		if g.q.Broken() != virtq.ReasonNone {
 			broken++
-			q, err := virtq.NewSplit(g.table, g.cfg, nil)
+			q, err := virtq.New(g.table, g.cfg, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			g.q, g.cfg.Base = q, 0
-			g.drv.AvailIdx = uint16(q.State())
+			g.split.AvailIdx = uint16(q.State())
 			g.drv.Publish()
 		}
 	}

@@ -18,8 +18,10 @@ const (
 // rig is a ring with both sides, and a pool that must be full again at the end.
 type rig struct {
 	mem   *drivertest.Mem
-	drv   *drivertest.Ring
-	q     *virtq.Split
+	drv   driver
+	split *drivertest.Ring   // drv of a split ring
+	pack  *drivertest.Packed // drv of a packed ring
+	q     virtq.Ring
 	cfg   virtq.Config
 	table *guestmem.Table
 	pool  *buf.Pool
@@ -27,6 +29,49 @@ type rig struct {
 	vec   buf.Vec
 	call  int
 	err   int
+}
+
+// driver is what the drivers of both formats have in common.
+type driver interface {
+	SetDesc(i int, d guestmem.Desc)
+	Put(head uint16)
+	Publish()
+	Push(heads ...uint16)
+	TakeUsed() (id, n uint32, ok bool)
+	UserAddrs() (desc, avail, used uint64)
+}
+
+var (
+	_ driver = (*drivertest.Ring)(nil)
+	_ driver = (*drivertest.Packed)(nil)
+)
+
+// maker is newRig for one format.
+type maker func(t testing.TB, num int, change func(*virtq.Config), cuts ...uint64) *rig
+
+// both runs a test for each format.
+func both(t *testing.T, f func(t *testing.T, newRig maker)) {
+	t.Run("split", func(t *testing.T) { f(t, newRig) })
+	t.Run("packed", func(t *testing.T) { f(t, newPackedRig) })
+}
+
+func newPackedRig(t testing.TB, num int, change func(*virtq.Config), cuts ...uint64) *rig {
+	t.Helper()
+	return newRig(t, num, with(packed, change), cuts...)
+}
+
+// packed makes a set-up that of a packed ring.
+func packed(c *virtq.Config) { c.Packed = true }
+
+// with joins changes of a set-up.
+func with(changes ...func(*virtq.Config)) func(*virtq.Config) {
+	return func(c *virtq.Config) {
+		for _, f := range changes {
+			if f != nil {
+				f(c)
+			}
+		}
+	}
 }
 
 // dataOff is where tests put buffers; cutOff is inside, where regions may adjoin.
@@ -38,15 +83,27 @@ const (
 
 func newRig(t testing.TB, num int, change func(*virtq.Config), cuts ...uint64) *rig {
 	t.Helper()
-	g := &rig{mem: drivertest.NewMem(t, memSize)}
-	g.drv = drivertest.NewRing(g.mem, num, 0)
+	return newRigOn(t, drivertest.NewMem(t, memSize), num, change, cuts...)
+}
+
+// newRigOn is newRig on given memory.
+func newRigOn(t testing.TB, mem *drivertest.Mem, num int, change func(*virtq.Config), cuts ...uint64) *rig {
+	t.Helper()
+	g := &rig{mem: mem}
 	g.table = g.mem.Table(t, cuts...)
-	d, a, u := g.drv.UserAddrs()
-	g.cfg = virtq.Config{Num: uint32(num), Desc: d, Avail: a, Used: u, HeaderSize: 12, Mergeable: true, Indirect: true}
+	g.cfg = virtq.Config{Num: uint32(num), HeaderSize: 12, Mergeable: true, Indirect: true}
 	if change != nil {
 		change(&g.cfg)
 	}
-	q, err := virtq.NewSplit(g.table, g.cfg, nil)
+	if g.cfg.Packed {
+		g.pack = drivertest.NewPacked(g.mem, num, 0)
+		g.drv, g.cfg.Base = g.pack, 0x80008000
+	} else {
+		g.split = drivertest.NewRing(g.mem, num, 0)
+		g.drv = g.split
+	}
+	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()
+	q, err := virtq.New(g.table, g.cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,17 +63,9 @@ type Stats struct {
 	CallsBad   stats.Counter // call descriptor refused the write
 }
 
-// view is all that changes with the memory table.
-type view struct {
-	table  *guestmem.Table
-	log    *guestmem.Log // nil: off
-	ring   guestmem.SplitRing
-	cursor guestmem.Cursor // the worker's
-}
-
 // Work a burst may cost: a guest can make a frame of many descriptors, so after this
-// many a burst ends early and other ports get their turn; the last frame may add
-// maxPieces to it. Ordinary drivers use at most 19 a frame, 608 a burst.
+// many a burst ends early and other ports get their turn; the last frame, and what was
+// read ahead, may add as much again. Ordinary drivers use at most 19 a frame, 608 a burst.
 const maxWalk = 1024
 
 // maxPieces bounds the descriptors that one frame is spread over, however long the

@@ -1,47 +1,20 @@
 package virtq
 
-import (
-	"sync/atomic"
-
-	"baton/dataplane/buf"
-	"baton/vhost/guestmem"
-)
+import "baton/vhost/guestmem"
 
 // Split is a split virtqueue (virtio 1.2 section 2.7).
 //
-//	conc: the fields without lock are the worker's, see Ring
+//	conc: as queue
 type Split struct {
-	view   atomic.Pointer[view]
-	call   EventFD
-	errfd  EventFD
-	broken atomic.Uint32
-	active *view // what the worker uses now
-
-	num       uint32
-	hdrSize   int
-	mergeable bool
-	indirect  bool
-	eventIdx  bool
-
-	lastAvail uint16 // next available index to read
+	queue
+	lastAvail uint16 // next available index to give back
 	used      uint16 // next used index to write
 	published uint16 // used index that the driver sees
 	flags     uint16 // our flags word in the used ring
 	signalled bool   // published was seen by one call decision: event index may be trusted
-	walked    int    // descriptors read in this burst
-	filled    int    // buffers in a Dequeue's vector, for Fault
-
-	pieces []guestmem.Span // one received frame's buffers
-	heads  []usedElem      // and chains
-	// onBroken pokes the control side; it does not block.
-	onBroken func()
-
-	stats Stats
 }
 
 var _ Ring = (*Split)(nil)
-
-type usedElem struct{ id, n uint32 }
 
 // NewSplit is a ring over t. It takes the used index from memory: where that differs
 // from cfg.Base the front end's memory of it is stale (the process before us died
@@ -50,25 +23,25 @@ type usedElem struct{ id, n uint32 }
 //
 //	error: as guestmem.Table.SplitRing; guestmem.ErrFault
 func NewSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
-	ring, err := t.SplitRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)
+	q := &Split{}
+	vw, err := q.setup(q, t, &cfg, onBroken)
 	if err != nil {
 		return nil, err
 	}
-	q := &Split{
-		num: cfg.Num, hdrSize: cfg.HeaderSize, mergeable: cfg.Mergeable,
-		indirect: cfg.Indirect, eventIdx: cfg.EventIdx, onBroken: onBroken,
-		pieces: make([]guestmem.Span, 0, maxPieces),
-		heads:  make([]usedElem, 0, maxPieces),
-	}
-	err = t.Try(func() {
-		q.lastAvail = startIndex(&ring, uint16(cfg.Base))
-		q.used, q.published = q.lastAvail, ring.UsedIdx()
-		q.quiet(&ring)
-	})
+	err = guestmem.Guard(func() {
+		q.lastAvail = startIndex(&vw.split, uint16(cfg.Base))
+		q.used, q.published = q.lastAvail, vw.split.UsedIdx()
+		// The device polls: no kicks, unless the event index says so (then the flags
+		// must be 0, virtio 1.2 section 2.7.10).
+		if !q.eventIdx {
+			q.flags = guestmem.UsedNoNotify
+		}
+		q.show(vw, q.published)
+	}, vw.fault)
 	if err != nil {
 		return nil, err
 	}
-	q.view.Store(&view{table: t, log: cfg.Log, ring: ring, cursor: guestmem.NewCursor(t)})
+	q.view.Store(vw)
 	return q, nil
 }
 
@@ -82,37 +55,11 @@ func startIndex(ring *guestmem.SplitRing, base uint16) uint16 {
 	return used
 }
 
-// quiet writes the flags word for a device that polls: no kicks, unless the event
-// index says so (then the flags must be 0, virtio 1.2 section 2.7.10).
-func (q *Split) quiet(ring *guestmem.SplitRing) {
-	q.flags = guestmem.UsedNoNotify
-	if q.eventIdx {
-		q.flags = 0
-	}
-	ring.Publish(q.published, q.flags)
+func (q *Split) find(t *guestmem.Table, cfg *Config, vw *view) (err error) {
+	vw.split, err = t.SplitRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)
+	vw.used = usedLog{on: cfg.LogUsed, ring: cfg.LogUsedAddr}
+	return err
 }
-
-// SetView implements Ring.
-func (q *Split) SetView(t *guestmem.Table, cfg Config) error {
-	ring, err := t.SplitRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)
-	if err != nil {
-		return err
-	}
-	q.view.Store(&view{table: t, log: cfg.Log, ring: ring, cursor: guestmem.NewCursor(t)})
-	return nil
-}
-
-// Call implements Ring.
-func (q *Split) Call() *EventFD { return &q.call }
-
-// Err implements Ring.
-func (q *Split) Err() *EventFD { return &q.errfd }
-
-// Stats implements Ring.
-func (q *Split) Stats() *Stats { return &q.stats }
-
-// Broken implements Ring.
-func (q *Split) Broken() Reason { return Reason(q.broken.Load()) }
 
 // State implements Ring: the next available index.
 func (q *Split) State() uint32 { return uint32(q.lastAvail) }
@@ -120,104 +67,121 @@ func (q *Split) State() uint32 { return uint32(q.lastAvail) }
 // Indices implements Ring.
 func (q *Split) Indices() (avail, used uint16, err error) {
 	vw := q.view.Load()
-	err = vw.table.Try(func() { avail, used = vw.ring.AvailIdx(), vw.ring.UsedIdx() })
+	err = vw.table.Try(func() { avail, used = vw.split.AvailIdx(), vw.split.UsedIdx() })
 	return avail, used, err
 }
 
-// Break marks the ring broken, tells the front end and pokes the control side. The
-// first reason stays.
-func (q *Split) Break(r Reason) {
-	if !q.broken.CompareAndSwap(0, uint32(r)) {
-		return
-	}
-	q.errfd.Signal()
-	if q.onBroken != nil {
-		q.onBroken()
-	}
+// show stores our flags and used index.
+func (q *Split) show(vw *view, idx uint16) {
+	vw.split.Publish(idx, q.flags)
+	vw.markRing(0, 4)
 }
 
-// Fault implements Ring.
-func (q *Split) Fault(p any, c *buf.Cache, v *buf.Vec) bool {
-	if q.active == nil || !q.active.table.Fault(p) {
-		return false
-	}
-	if q.filled > 0 {
-		c.FreeAll(v, q.filled)
-		q.filled = 0
-	}
-	q.Break(ReasonMemoryGone)
-	return true
-}
-
-// use is the view to work with until the method ends; Fault must know which it was.
-func (q *Split) use() *view {
-	vw := q.view.Load()
-	if q.active != vw {
-		q.active = vw
-	}
-	return vw
-}
-
-// pending is the number of chains that wait, or 0 after breaking the ring.
-func (q *Split) pending(vw *view) int {
-	n := uint32(vw.ring.AvailIdx() - q.lastAvail)
-	if n > q.num {
-		q.Break(ReasonAvailJump)
-		return 0
-	}
-	return int(n)
-}
-
-// Arm implements Ring.
-func (q *Split) Arm() bool {
-	if q.broken.Load() != 0 {
-		return false
-	}
-	vw := q.use()
+func (q *Split) arm(vw *view) bool {
 	if q.eventIdx {
-		vw.ring.SetAvailEvent(q.lastAvail)
+		vw.split.SetAvailEvent(q.lastAvail)
+		vw.markRing(4+8*uint64(q.num), 2)
 	} else {
 		q.flags = 0
-		vw.ring.Publish(q.published, q.flags) // fences
+		q.show(vw, q.published) // fences
 	}
-	return vw.ring.AvailIdx() != q.lastAvail
+	return vw.split.AvailIdx() != q.lastAvail
 }
 
-// Disarm implements Ring. With the event index there is nothing to do: the event
-// stays behind, and the driver kicks at most once more.
-func (q *Split) Disarm() {
-	if q.broken.Load() != 0 || q.eventIdx {
+// disarm: with the event index there is nothing to do: the event stays behind, and
+// the driver kicks at most once more.
+func (q *Split) disarm(vw *view) {
+	if !q.eventIdx {
+		q.flags = guestmem.UsedNoNotify
+		q.show(vw, q.published)
+	}
+}
+
+func (q *Split) peek(vw *view, n int) {
+	w := &q.window
+	at := q.lastAvail + uint16(len(w.chains))
+	waiting := uint32(vw.split.AvailIdx() - q.lastAvail)
+	if waiting > q.num {
+		w.why = ReasonAvailJump
 		return
 	}
-	q.flags = guestmem.UsedNoNotify
-	q.use().ring.Publish(q.published, q.flags)
+	for left := min(n, int(waiting)-len(w.chains)); left > 0 && w.room(); left-- {
+		head := vw.split.AvailEntry(at)
+		if uint32(head) >= q.num {
+			w.why = ReasonBadHead
+			return
+		}
+		d := vw.split.Desc(head)
+		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
+			w.one(d, chain{id: head})
+		} else if w.why = q.load(vw, head, &d); w.why != ReasonNone {
+			return
+		}
+		at++
+	}
 }
 
-// publish makes used elements visible, and calls the driver if it wants that.
-func (q *Split) publish(vw *view) {
+// load reads the rest of the chain whose first descriptor is d.
+func (q *Split) load(vw *view, head uint16, d *guestmem.Desc) Reason {
+	w := &q.window
+	first, cut := w.open(), false
+	for range q.num {
+		var why Reason
+		switch {
+		case d.Flags&guestmem.DescIndirect == 0:
+			cut = !w.add(first, *d)
+		case d.Flags&q.allowed&guestmem.DescIndirect == 0:
+			why = ReasonIndirectOff
+		default:
+			cut, why = w.indirect(&vw.cursor, first, d, q.num, true)
+		}
+		if why != ReasonNone {
+			w.descs = w.descs[:first]
+			return why
+		}
+		if cut || d.Flags&guestmem.DescIndirect != 0 || d.Flags&guestmem.DescNext == 0 {
+			w.close(first, chain{id: head, cut: cut})
+			return ReasonNone
+		}
+		next := d.Next
+		if uint32(next) >= q.num {
+			w.descs = w.descs[:first]
+			return ReasonBadNext
+		}
+		*d = vw.split.Desc(next)
+	}
+	w.descs = w.descs[:first]
+	return ReasonChainTooLong
+}
+
+func (q *Split) complete(vw *view, n int) {
+	if n == 0 {
+		return
+	}
+	first := q.used
+	for i := range q.window.chains[:n] {
+		c := &q.window.chains[i]
+		vw.split.SetUsed(q.used, uint32(c.id), c.written)
+		q.used++
+	}
+	q.lastAvail += uint16(n)
+	q.window.drop(n)
+	vw.markEntries(4, 8, uint64(first)%uint64(q.num), uint64(n), uint64(q.num))
+}
+
+func (q *Split) publish(vw *view) (news, call bool) {
 	old := q.published
 	if q.used == old {
-		return
+		return false, false
 	}
 	q.published = q.used
-	vw.ring.Publish(q.used, q.flags) // a full fence: the driver's wish is read after it
-	want := vw.ring.AvailFlags()&guestmem.AvailNoInterrupt == 0
+	q.show(vw, q.used) // a full fence: the driver's wish is read after it
+	call = vw.split.AvailFlags()&guestmem.AvailNoInterrupt == 0
 	if q.eventIdx {
 		// vring_need_event, virtio 1.2 section 2.7.10: was the event among [old, used)?
-		event := vw.ring.UsedEvent()
-		want = q.used-event-1 < q.used-old || !q.signalled
+		event := vw.split.UsedEvent()
+		call = q.used-event-1 < q.used-old || !q.signalled
 		q.signalled = true
 	}
-	if !want {
-		q.stats.Suppressed.Add(1)
-		return
-	}
-	switch q.call.Signal() {
-	case SignalSent:
-		q.stats.Calls.Add(1)
-	case SignalFull:
-		q.stats.CallsFull.Add(1)
-	case SignalBad:
-		q.stats.CallsBad.Add(1)
-	}
+	return true, call
 }

@@ -24,117 +24,123 @@ func mustWrite(t testing.TB, fd int, b []byte) {
 
 // Every way to lay out header and frame gives the same frame.
 func TestDequeueLayouts(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		hdr    int
-		pieces []int // descriptor lengths, summing to header+100
-		table  bool
-		off    int
-	}{
-		{"one", 12, []int{112}, false, dataOff},
-		{"header_apart", 12, []int{12, 100}, false, dataOff},
-		{"11_header_over_3", 12, []int{5, 5, 2, 100}, false, dataOff},
-		{"11_header_and_frame_split", 12, []int{3, 30, 79}, false, dataOff},
-		{"zero_lengths_between", 12, []int{12, 0, 50, 0, 50}, false, dataOff},
-		{"legacy", 10, []int{10, 100}, false, dataOff},
-		{"indirect", 12, []int{12, 100}, true, dataOff},
-		{"08_over_two_regions", 12, []int{112}, false, cutOff - 40},
-		{"08_header_over_two_regions", 12, []int{112}, false, cutOff - 5},
-		{"08_indirect_over_two_regions", 12, []int{12, 100}, true, cutOff - 30},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			g := newRig(t, 8, func(v *virtq.Config) { v.HeaderSize = c.hdr }, cutOff)
-			want := g.frame(c.off+c.hdr, 100, 3)
-			off := c.off
-			for i, n := range c.pieces {
-				d := guestmem.Desc{Addr: at(off), Len: uint32(n)}
-				if i < len(c.pieces)-1 {
-					d.Flags, d.Next = next, uint16(i+1)
+	both(t, func(t *testing.T, newRig maker) {
+		for _, c := range []struct {
+			name   string
+			hdr    int
+			pieces []int // descriptor lengths, summing to header+100
+			table  bool
+			off    int
+		}{
+			{"one", 12, []int{112}, false, dataOff},
+			{"header_apart", 12, []int{12, 100}, false, dataOff},
+			{"11_header_over_3", 12, []int{5, 5, 2, 100}, false, dataOff},
+			{"11_header_and_frame_split", 12, []int{3, 30, 79}, false, dataOff},
+			{"zero_lengths_between", 12, []int{12, 0, 50, 0, 50}, false, dataOff},
+			{"legacy", 10, []int{10, 100}, false, dataOff},
+			{"indirect", 12, []int{12, 100}, true, dataOff},
+			{"08_over_two_regions", 12, []int{112}, false, cutOff - 40},
+			{"08_header_over_two_regions", 12, []int{112}, false, cutOff - 5},
+			{"08_indirect_over_two_regions", 12, []int{12, 100}, true, cutOff - 30},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				g := newRig(t, 8, func(v *virtq.Config) { v.HeaderSize = c.hdr }, cutOff)
+				want := g.frame(c.off+c.hdr, 100, 3)
+				off := c.off
+				for i, n := range c.pieces {
+					d := guestmem.Desc{Addr: at(off), Len: uint32(n)}
+					if i < len(c.pieces)-1 {
+						d.Flags, d.Next = next, uint16(i+1)
+					}
+					if c.table { // across the border of the regions
+						drivertest.PutDesc(g.mem.Bytes[cutOff+8192-24+16*i-8192:], d)
+					} else {
+						g.drv.SetDesc(i, d)
+					}
+					off += n
 				}
-				if c.table { // across the border of the regions
-					drivertest.PutDesc(g.mem.Bytes[cutOff+8192-24+16*i-8192:], d)
-				} else {
-					g.drv.SetDesc(i, d)
+				if c.table {
+					// The table would overwrite a frame at the border, so the frame is moved there last.
+					tab := cutOff - 24
+					if c.off != dataOff {
+						tab = dataOff + 4 // unaligned, and the frame crosses
+						copy(g.mem.Bytes[tab:tab+32], g.mem.Bytes[cutOff-24:cutOff+8])
+						g.frame(c.off+c.hdr, 100, 3)
+					}
+					g.desc(0, at(tab), 16*len(c.pieces), indirect, 0)
 				}
-				off += n
-			}
-			if c.table {
-				// The table would overwrite a frame at the border, so the frame is moved there last.
-				tab := cutOff - 24
-				if c.off != dataOff {
-					tab = dataOff + 4 // unaligned, and the frame crosses
-					copy(g.mem.Bytes[tab:tab+32], g.mem.Bytes[cutOff-24:cutOff+8])
-					g.frame(c.off+c.hdr, 100, 3)
+				g.drv.Push(0)
+				got := g.take()
+				if len(got) != 1 || !bytes.Equal(got[0], want) {
+					t.Fatalf("got %d frames %x, broken %v", len(got), got, g.q.Broken())
 				}
-				g.desc(0, at(tab), 16*len(c.pieces), indirect, 0)
-			}
-			g.drv.Push(0)
-			got := g.take()
-			if len(got) != 1 || !bytes.Equal(got[0], want) {
-				t.Fatalf("got %d frames %x, broken %v", len(got), got, g.q.Broken())
-			}
-			if id, n, ok := g.drv.TakeUsed(); !ok || id != 0 || n != 0 {
-				t.Errorf("used %d %d %v", id, n, ok)
-			}
-		})
-	}
+				if id, n, ok := g.drv.TakeUsed(); !ok || id != 0 || n != 0 {
+					t.Errorf("used %d %d %v", id, n, ok)
+				}
+			})
+		}
+	})
 }
 
 // Random frames in random chains come out whole and in order, over thousands of laps
 // of random small rings in two regions.
 func TestDequeueOracle(t *testing.T) {
-	g := newRig(t, 64, nil, cutOff)
-	rapid.Check(t, func(rt *rapid.T) {
-		count := rapid.IntRange(1, 8).Draw(rt, "frames")
-		off, d := cutOff-rapid.IntRange(0, 9000).Draw(rt, "off"), 0
-		var want [][]byte
-		var heads []uint16
-		for f := range count {
-			size := rapid.IntRange(14, 2048).Draw(rt, "size")
-			want = append(want, g.frame(off+12, size, byte(f)))
-			heads = append(heads, uint16(d))
-			left := size + 12
-			for parts := rapid.IntRange(1, 8).Draw(rt, "parts"); ; parts-- {
-				n := left
-				if parts > 1 {
-					n = rapid.IntRange(0, left).Draw(rt, "n")
-				}
-				left -= n
-				flags := uint16(0)
-				if left > 0 {
-					flags = next
-				}
-				g.desc(d, at(off), n, flags, uint16(d+1))
-				off += n
-				d++
-				if left == 0 {
-					break
+	both(t, func(t *testing.T, newRig maker) {
+		g := newRig(t, 64, nil, cutOff)
+		rapid.Check(t, func(rt *rapid.T) {
+			count := rapid.IntRange(1, 8).Draw(rt, "frames")
+			off, d := cutOff-rapid.IntRange(0, 9000).Draw(rt, "off"), 0
+			var want [][]byte
+			var heads []uint16
+			for f := range count {
+				size := rapid.IntRange(14, 2048).Draw(rt, "size")
+				want = append(want, g.frame(off+12, size, byte(f)))
+				heads = append(heads, uint16(d))
+				left := size + 12
+				for parts := rapid.IntRange(1, 8).Draw(rt, "parts"); ; parts-- {
+					n := left
+					if parts > 1 {
+						n = rapid.IntRange(0, left).Draw(rt, "n")
+					}
+					left -= n
+					flags := uint16(0)
+					if left > 0 {
+						flags = next
+					}
+					g.desc(d, at(off), n, flags, uint16(d+1))
+					off += n
+					d++
+					if left == 0 {
+						break
+					}
 				}
 			}
-		}
-		g.drv.Push(heads...)
-		got := g.take()
-		if len(got) != count {
-			rt.Fatalf("%d frames of %d, %v", len(got), count, g.q.Broken())
-		}
-		for i := range got {
-			if !bytes.Equal(got[i], want[i]) {
-				rt.Fatalf("frame %d differs", i)
+			g.drv.Push(heads...)
+			got := g.take()
+			if len(got) != count {
+				rt.Fatalf("%d frames of %d, %v", len(got), count, g.q.Broken())
 			}
-			if id, _, ok := g.drv.TakeUsed(); !ok || id != uint32(heads[i]) {
-				rt.Fatalf("used element %d: %d", i, id)
+			for i := range got {
+				if !bytes.Equal(got[i], want[i]) {
+					rt.Fatalf("frame %d differs", i)
+				}
+				if id, _, ok := g.drv.TakeUsed(); !ok || id != uint32(heads[i]) {
+					rt.Fatalf("used element %d: %d", i, id)
+				}
 			}
-		}
+		})
 	})
 }
 
 // Random frames go into random receive buffers: what the driver puts together from
 // used elements and num_buffers is what was sent; no byte beside it changes.
 func TestEnqueueOracle(t *testing.T) {
-	for _, mergeable := range []bool{true, false} {
-		g := newRig(t, 64, func(c *virtq.Config) { c.Mergeable = mergeable }, cutOff)
-		rapid.Check(t, func(rt *rapid.T) { enqueueOnce(t, rt, g, mergeable) })
-	}
+	both(t, func(t *testing.T, newRig maker) {
+		for _, mergeable := range []bool{true, false} {
+			g := newRig(t, 64, func(c *virtq.Config) { c.Mergeable = mergeable }, cutOff)
+			rapid.Check(t, func(rt *rapid.T) { enqueueOnce(t, rt, g, mergeable) })
+		}
+	})
 }
 
 func enqueueOnce(t *testing.T, rt *rapid.T, g *rig, mergeable bool) {
@@ -217,26 +223,30 @@ func (g *rig) resync() {
 
 // Without mergeable buffers a frame that one chain cannot hold is dropped; the chain stays.
 func TestEnqueueTooBigForOneChain(t *testing.T) {
-	g := newRig(t, 8, func(c *virtq.Config) { c.Mergeable, c.HeaderSize = false, 10 })
-	g.desc(0, at(dataOff), 100, write, 0)
-	g.drv.Push(0)
-	if took := g.give(t, make([]byte, 91), make([]byte, 90)); took != 2 {
-		t.Fatalf("took %d", took)
-	}
-	if id, n, ok := g.drv.TakeUsed(); !ok || id != 0 || n != 100 {
-		t.Fatalf("used %d %d %v", id, n, ok)
-	}
-	if s := g.q.Stats(); s.TooBig.Load() != 1 || s.Packets.Load() != 1 {
-		t.Fatalf("%d too big, %d packets", s.TooBig.Load(), s.Packets.Load())
-	}
+	both(t, func(t *testing.T, newRig maker) {
+		g := newRig(t, 8, func(c *virtq.Config) { c.Mergeable, c.HeaderSize = false, 10 })
+		g.desc(0, at(dataOff), 100, write, 0)
+		g.drv.Push(0)
+		if took := g.give(t, make([]byte, 91), make([]byte, 90)); took != 2 {
+			t.Fatalf("took %d", took)
+		}
+		if id, n, ok := g.drv.TakeUsed(); !ok || id != 0 || n != 100 {
+			t.Fatalf("used %d %d %v", id, n, ok)
+		}
+		if s := g.q.Stats(); s.TooBig.Load() != 1 || s.Packets.Load() != 1 {
+			t.Fatalf("%d too big, %d packets", s.TooBig.Load(), s.Packets.Load())
+		}
+	})
 }
 
 // 23: a guest that gives no buffers back takes no frame and costs a check.
 func TestEnqueueFull(t *testing.T) {
-	g := newRig(t, 8, nil)
-	if took := g.give(t, make([]byte, 60)); took != 0 || g.q.Stats().Full.Load() != 1 {
-		t.Fatalf("took %d", took)
-	}
+	both(t, func(t *testing.T, newRig maker) {
+		g := newRig(t, 8, nil)
+		if took := g.give(t, make([]byte, 60)); took != 0 || g.q.Stats().Full.Load() != 1 {
+			t.Fatalf("took %d", took)
+		}
+	})
 }
 
 // virtio 1.2 section 2.7.10: calls follow used_event; kicks follow avail_event.
@@ -245,42 +255,42 @@ func TestEventIdx(t *testing.T) {
 	g.desc(0, at(dataOff), 100, 0, 0)
 	step := func(event uint16, want uint64) {
 		t.Helper()
-		g.drv.SetUsedEvent(event)
+		g.split.SetUsedEvent(event)
 		g.drv.Push(0)
 		g.take()
 		if n := drivertest.Signals(g.call); n != want {
-			t.Fatalf("index %d, event %d: %d calls, want %d", g.drv.UsedIdx(), event, n, want)
+			t.Fatalf("index %d, event %d: %d calls, want %d", g.split.UsedIdx(), event, n, want)
 		}
 	}
 	step(100, 1) // the first is always called
 	step(100, 0)
 	step(2, 1)
 	step(2, 0)
-	if g.q.Arm() || g.drv.AvailEvent() != 4 {
-		t.Fatalf("avail event %d", g.drv.AvailEvent())
+	if g.q.Arm() || g.split.AvailEvent() != 4 {
+		t.Fatalf("avail event %d", g.split.AvailEvent())
 	}
 	g.drv.Push(0)
 	if !g.q.Arm() {
 		t.Fatal("Arm missed a waiting chain")
 	}
-	if g.drv.UsedFlags() != 0 {
+	if g.split.UsedFlags() != 0 {
 		t.Fatal("flags must be 0 with the event index")
 	}
 }
 
 func TestFlags(t *testing.T) {
 	g := newRig(t, 8, nil)
-	if g.drv.UsedFlags() != guestmem.UsedNoNotify {
+	if g.split.UsedFlags() != guestmem.UsedNoNotify {
 		t.Fatal("polling, yet kicks are asked for")
 	}
-	if g.q.Arm() || g.drv.UsedFlags() != 0 {
+	if g.q.Arm() || g.split.UsedFlags() != 0 {
 		t.Fatal("armed, yet kicks are off")
 	}
 	g.q.Disarm()
-	if g.drv.UsedFlags() != guestmem.UsedNoNotify {
+	if g.split.UsedFlags() != guestmem.UsedNoNotify {
 		t.Fatal("disarmed, yet kicks are on")
 	}
-	g.drv.AvailFlags = guestmem.AvailNoInterrupt
+	g.split.AvailFlags = guestmem.AvailNoInterrupt
 	g.desc(0, at(dataOff), 100, 0, 0)
 	g.drv.Push(0)
 	g.take()

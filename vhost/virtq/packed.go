@@ -1,0 +1,287 @@
+package virtq
+
+import "baton/vhost/guestmem"
+
+// position is a place in a packed ring: a slot and the lap's wrap counter.
+type position struct {
+	slot uint16
+	wrap bool
+}
+
+// word is the position as state words and event areas have it: bit 15 is the counter.
+func (p position) word() uint16 {
+	if p.wrap {
+		return p.slot | 1<<15
+	}
+	return p.slot
+}
+
+// positionOf is the position that w names.
+func positionOf(w uint16) position { return position{slot: w &^ (1 << 15), wrap: w>>15 != 0} }
+
+// forward is the position n slots on, n <= num.
+func (p position) forward(n uint16, num uint32) position {
+	at := uint32(p.slot) + uint32(n)
+	if at >= num {
+		return position{uint16(at - num), !p.wrap}
+	}
+	return position{uint16(at), p.wrap}
+}
+
+// used and avail are the flags that mark a slot in the position's lap.
+func (p position) used() uint16 {
+	if p.wrap {
+		return guestmem.DescAvail | guestmem.DescUsed
+	}
+	return 0
+}
+
+func (p position) avail() uint16 {
+	if p.wrap {
+		return guestmem.DescAvail
+	}
+	return guestmem.DescUsed
+}
+
+// holds tells whether a slot with these flags is available in the position's lap.
+func (p position) holds(flags uint16) bool {
+	return flags&(guestmem.DescAvail|guestmem.DescUsed) == p.avail()
+}
+
+// Packed is a packed virtqueue (virtio 1.2 section 2.8).
+//
+// A used element overwrites the first slot of its chain. What a burst completes is
+// written at once, but for the flags of the first of its slots, which come last: the
+// driver, which waits for that slot, sees the burst as a whole.
+//
+//	slot:   next                                   peeked
+//	  | used | A-held | U | U | U |  available  ...  |
+//	                    written, not yet seen
+//
+//	conc: as queue
+type Packed struct {
+	queue
+	next position // of the first slot not given back; all before are used
+
+	held      bool     // a completed slot waits for its flags
+	heldAt    position // its place
+	heldSlot  guestmem.Slot
+	signalled bool // as Split
+}
+
+var _ Ring = (*Packed)(nil)
+
+// NewPacked is a ring over t. It goes on at the position that ring memory shows (see
+// survey), or at cfg.Base's where that shows none. A base without used half (bits
+// 16-31 are 0) means the same for both, as with DPDK's virtio_user; completions are in order, so
+// that a stopped ring has nothing between the two. onBroken, which may be nil, is
+// called by the worker when the ring breaks.
+//
+//	error: as guestmem.Table.PackedRing; ErrBase; guestmem.ErrFault
+func NewPacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) {
+	q := &Packed{}
+	vw, err := q.setup(q, t, &cfg, onBroken)
+	if err != nil {
+		return nil, err
+	}
+	q.next = positionOf(uint16(cfg.Base))
+	if uint32(q.next.slot) >= q.num {
+		return nil, ErrBase
+	}
+	err = guestmem.Guard(func() {
+		q.next = resume(vw, q.next, q.inOrder)
+		q.disarm(vw)
+	}, vw.fault)
+	if err != nil {
+		return nil, err
+	}
+	q.view.Store(vw)
+	return q, nil
+}
+
+func (q *Packed) find(t *guestmem.Table, cfg *Config, vw *view) (err error) {
+	vw.packed, err = t.PackedRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)
+	vw.logPacked(t, cfg)
+	return err
+}
+
+// State implements Ring: the available and the used position are the same.
+func (q *Packed) State() uint32 {
+	w := uint32(q.next.word())
+	return w | w<<16
+}
+
+// Indices implements Ring: the driver's and our position, each with its wrap counter in
+// bit 15, as ring memory shows them.
+func (q *Packed) Indices() (avail, used uint16, err error) {
+	vw := q.view.Load()
+	err = vw.table.Try(func() {
+		s := takeSurvey(&vw.packed, q.inOrder)
+		avail, used = s.driver.word(), s.device.word()
+		if !s.exact {
+			used = avail
+		}
+	})
+	return avail, used, err
+}
+
+func (q *Packed) arm(vw *view) bool {
+	if q.eventIdx {
+		vw.packed.SetDeviceEvent(q.next.word(), guestmem.EventDesc)
+	} else {
+		vw.packed.SetDeviceEvent(0, guestmem.EventEnable)
+	}
+	vw.markArea()
+	return q.next.holds(vw.packed.Slot(q.next.slot).Flags())
+}
+
+func (q *Packed) disarm(vw *view) {
+	vw.packed.SetDeviceEvent(0, guestmem.EventDisable)
+	vw.markArea()
+}
+
+// markSlot notes a write of a slot.
+func (vw *view) markSlot(slot uint16) {
+	vw.markRing(uint64(slot)*guestmem.DescSize, guestmem.DescSize)
+}
+
+// markArea notes a write of the device event area.
+func (vw *view) markArea() {
+	if vw.log != nil && vw.used.on {
+		vw.log.Mark(vw.used.area, 4)
+	}
+}
+
+func (q *Packed) peek(vw *view, n int) {
+	w := &q.window
+	at, ahead := q.next, uint32(0)
+	for i := range w.chains {
+		at = at.forward(w.chains[i].slots, q.num)
+		ahead += uint32(w.chains[i].slots)
+	}
+	for ; n > 0 && ahead < q.num && w.room(); n-- {
+		s := vw.packed.Slot(at.slot)
+		if !at.holds(s.Flags()) {
+			return
+		}
+		d := guestmem.Desc{Addr: vw.packed.Addr(at.slot), Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
+		slots := uint16(1)
+		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
+			w.one(d, chain{id: s.ID(), slots: 1, head: s.Flags()})
+		} else if slots, w.why = q.load(vw, at, &d, q.num-ahead); w.why != ReasonNone {
+			return
+		}
+		ahead += uint32(slots)
+		at = at.forward(slots, q.num)
+	}
+}
+
+// load reads the chain that begins at at with descriptor d: slots in a row, at most
+// max, the last of which has the buffer id.
+func (q *Packed) load(vw *view, at position, d *guestmem.Desc, most uint32) (slots uint16, why Reason) {
+	w := &q.window
+	first, cut := w.open(), false
+	c := chain{head: d.Flags | at.avail()}
+	if d.Flags&guestmem.DescIndirect != 0 {
+		if why = ReasonIndirectOff; d.Flags&q.allowed&guestmem.DescIndirect != 0 {
+			cut, why = w.indirect(&vw.cursor, first, d, q.num, false)
+		}
+		c.id, c.slots, c.cut = d.Next, 1, cut
+	} else {
+		c.id, c.slots, why = q.row(vw, first, at, d, most)
+	}
+	if why != ReasonNone {
+		w.descs = w.descs[:first]
+		return 0, why
+	}
+	w.close(first, c)
+	return c.slots, ReasonNone
+}
+
+// row reads a chain of slots. One longer than maxPieces could not be skipped, since
+// its end is not known, and breaks the ring.
+func (q *Packed) row(vw *view, first int, at position, d *guestmem.Desc, most uint32) (id, slots uint16, why Reason) {
+	for ; ; slots++ {
+		switch {
+		case uint32(slots) == most, !q.window.add(first, *d):
+			return 0, 0, ReasonChainTooLong
+		case d.Flags&guestmem.DescIndirect != 0:
+			return 0, 0, ReasonIndirectNext
+		case d.Flags&guestmem.DescNext == 0:
+			return d.Next, slots + 1, ReasonNone
+		}
+		at = at.forward(1, q.num)
+		s := vw.packed.Slot(at.slot)
+		*d = guestmem.Desc{Addr: vw.packed.Addr(at.slot), Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
+	}
+}
+
+func (q *Packed) complete(vw *view, n int) {
+	if n == 0 {
+		return
+	}
+	chains := q.window.chains[:n]
+	for i := range chains {
+		c := &chains[i]
+		flags := q.next.used()
+		length := c.written
+		if length != 0 {
+			flags |= guestmem.DescWrite
+		} else {
+			// Without WRITE drivers ignore the length (virtio 1.2 section 2.8.5): it
+			// tells our successor how many slots this element stands for.
+			length = uint32(c.slots)
+		}
+		q.mark(vw, c, guestmem.MakeSlot(length, c.id, flags))
+		q.next = q.next.forward(c.slots, q.num)
+	}
+	q.window.drop(n)
+}
+
+// mark writes the used element s of chain c at next; the first of a burst keeps its
+// flags, with which it is not used, until publish.
+func (q *Packed) mark(vw *view, c *chain, s guestmem.Slot) {
+	if q.held {
+		vw.packed.SetSlot(q.next.slot, s)
+	} else {
+		q.held, q.heldAt, q.heldSlot = true, q.next, s
+		// Length and id are in place already, for a successor that finds only the
+		// flags missing.
+		vw.packed.SetSlot(q.next.slot, guestmem.MakeSlot(s.Len(), s.ID(), c.head))
+	}
+	vw.markSlot(q.next.slot)
+}
+
+func (q *Packed) publish(vw *view) (news, call bool) {
+	if !q.held {
+		return false, false
+	}
+	q.held = false
+	vw.packed.PublishSlot(q.heldAt.slot, q.heldSlot) // a full fence: the driver's wish is read after it
+	vw.markSlot(q.heldAt.slot)
+	offWrap, flags := vw.packed.DriverEvent()
+	switch {
+	case flags == guestmem.EventDisable:
+		return true, false
+	case flags != guestmem.EventDesc || !q.eventIdx:
+		return true, true
+	}
+	first := !q.signalled
+	q.signalled = true
+	return true, first || q.passed(positionOf(offWrap))
+}
+
+// passed tells whether the burst from heldAt to next went over event (virtio 1.2
+// section 2.8.10).
+func (q *Packed) passed(event position) bool {
+	num := int(q.num)
+	to := int(q.next.slot)
+	from, e := int(q.heldAt.slot), int(event.slot)
+	if from >= to {
+		from -= num
+	}
+	if event.wrap != q.next.wrap {
+		e -= num
+	}
+	return from <= e && e < to
+}

@@ -1,0 +1,163 @@
+package virtq
+
+import (
+	"errors"
+	"runtime"
+
+	"baton/vhost/guestmem"
+)
+
+// ErrBase is the error of New for a base that is no position in a packed ring.
+var ErrBase = errors.New("base names a slot beyond the packed ring's end")
+
+// survey is what the memory of a packed ring tells about it.
+//
+// The AVAIL bit of a slot is the wrap counter of the lap in which the driver wrote it
+// last, whatever the device did since: so the bits are those of one lap up to the
+// driver's position, and of the lap before from there on. From that position once
+// around, oldest first, lie:
+//
+//	driver                                                          driver
+//	| rests of old chains | used chains | available chains (in flight) |
+//	                                    ^ device
+//
+// The device completes in order, so it stands behind the last used element. A used
+// element overwrites only the first slot of what it stands for, a chain or a batch, so
+// that the number of slots must be known: a transmit ring's element has it
+// (Packed.complete).
+//
+// What memory cannot tell: where the device stands if chains lie in slots of a receive
+// ring (neither mergeable buffers nor indirect descriptors), whose used elements have
+// another length; where the chains in flight begin if nothing at all is used, and rests
+// could be before them; and anything of elements of another back end that do not tell
+// their slots. Then the front end's base stands.
+type survey struct {
+	driver, device position
+	stable         bool // the driver was not in the middle of writing a chain
+	exact          bool // device is certain
+	// torn is a slot whose used element lacks only its flags: the process before us
+	// died while it published a burst.
+	torn   position
+	isTorn bool
+}
+
+// resume is the position at which to go on, and finishes a torn burst. base is the
+// front end's word for it. Memory may fault.
+func resume(vw *view, base position, inOrder bool) position {
+	s := takeSurvey(&vw.packed, inOrder)
+	if !s.exact {
+		return base
+	}
+	if s.isTorn {
+		w := vw.packed.Slot(s.torn.slot)
+		flags := s.torn.used() | w.Flags()&guestmem.DescWrite
+		vw.packed.PublishSlot(s.torn.slot, guestmem.MakeSlot(w.Len(), w.ID(), flags))
+		vw.markSlot(s.torn.slot)
+	}
+	return s.device
+}
+
+// takeSurvey looks until the driver, which may run, did not write a chain meanwhile,
+// but not for long.
+func takeSurvey(ring *guestmem.PackedRing, inOrder bool) (s survey) {
+	for range 100 {
+		if s = look(ring, inOrder); s.stable {
+			break
+		}
+		runtime.Gosched()
+	}
+	return s
+}
+
+// look surveys the ring once. inOrder: one element may stand for a batch.
+func look(ring *guestmem.PackedRing, inOrder bool) (s survey) {
+	if s.driver, s.stable = findDriver(ring); !s.stable {
+		return s
+	}
+	l := lap{ring: ring, num: ring.Num(), from: position{s.driver.slot, !s.driver.wrap}}
+	l.walk()
+	s.device = l.from.forward(uint16(l.end), l.num)
+	switch {
+	case l.end == 0: // all in flight, or rests
+		s.exact = !l.rows && !inOrder
+	case l.blind, l.rows && l.writes, l.gaps > 1:
+	default:
+		s.exact = true
+		s.isTorn = l.gaps == 1 || l.rest == 1 && !l.rows && !inOrder
+		s.torn = l.from.forward(uint16(l.gap), l.num)
+	}
+	return s
+}
+
+// findDriver is the position at which the driver writes next; false if the AVAIL bits
+// are those of more than two laps, as while it writes a chain, whose first slot
+// comes last.
+func findDriver(ring *guestmem.PackedRing) (position, bool) {
+	bit := func(i uint32) bool { return ring.Slot(uint16(i)).Flags()&guestmem.DescAvail != 0 }
+	lap, at := bit(0), uint32(1)
+	for at < ring.Num() && bit(at) == lap {
+		at++
+	}
+	if at == ring.Num() {
+		return position{0, !lap}, true
+	}
+	for i := at; i < ring.Num(); i++ {
+		if bit(i) == lap {
+			return position{}, false
+		}
+	}
+	return position{uint16(at), lap}, true
+}
+
+// lap is a walk once around a ring, oldest slot first.
+type lap struct {
+	ring   *guestmem.PackedRing
+	num    uint32
+	from   position
+	end    uint32 // slots up to the end of the last used element
+	rest   uint32 // available-looking slots before the first used element
+	gaps   int    // runs of such between used elements
+	gap    uint32 // where the last of them begins; 0: at the rest
+	rows   bool   // chains of several slots were there
+	writes bool   // used elements of a receive ring were there
+	blind  bool   // an element does not tell its slots
+}
+
+func (l *lap) walk() {
+	at, run := l.from, uint32(0) // run: available-looking slots up to k
+	for k := uint32(0); k < l.num; {
+		w := l.ring.Slot(at.slot)
+		l.rows = l.rows || w.Flags()&guestmem.DescNext != 0
+		step := uint32(1)
+		if at.holds(w.Flags()) {
+			run++
+		} else {
+			switch {
+			case run > 0 && l.end == 0:
+				l.rest = run
+			case run > 0:
+				l.gaps++
+				l.gap = k - run
+			}
+			run = 0
+			step = min(l.slots(at.slot, w), l.num-k)
+			l.end = k + step
+		}
+		at = at.forward(uint16(step), l.num)
+		k += step
+	}
+}
+
+// slots is the number of slots for which used element w stands.
+func (l *lap) slots(slot uint16, w guestmem.Slot) uint32 {
+	switch {
+	case w.Flags()&guestmem.DescWrite != 0:
+		l.writes = true
+		return 1
+	case w.Len() == 0:
+		// Not written yet, or of another back end.
+		l.blind = l.blind || w.Flags() != 0 || l.ring.Addr(slot) != 0
+		return 1
+	}
+	return w.Len()
+}

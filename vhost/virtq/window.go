@@ -1,0 +1,132 @@
+package virtq
+
+import "baton/vhost/guestmem"
+
+// chain is one chain of a ring as the worker read it: a run of the window's
+// descriptors, indirect tables resolved, and what the ring's format needs to give the
+// chain back.
+type chain struct {
+	first, num uint16 // window.descs[first:first+num]
+	id         uint16 // split: head; packed: buffer id
+	slots      uint16 // ring entries that it takes: packed only
+	head       uint16 // packed: the first slot's flags
+	cut        bool   // it goes on: more than maxPieces descriptors
+	written    uint32 // bytes that we wrote, for the used element
+}
+
+// window is the part of the ring that the worker has read and not given back yet:
+// private copies. Every field of a descriptor was read by one load, here and
+// nowhere else, so that what is checked is what is used.
+//
+//	chains:  [ given to frames | read ahead ]
+//	descs:   [ .. | ... | . | .............. ]   at most 2*maxPieces
+type window struct {
+	chains []chain
+	descs  []guestmem.Desc
+	why    Reason // why the chain behind the last one is bad, or ReasonNone
+}
+
+func newWindow() window {
+	return window{
+		chains: make([]chain, 0, 2*maxPieces),
+		descs:  make([]guestmem.Desc, 0, 2*maxPieces),
+	}
+}
+
+// reset forgets all chains; the ring still has them.
+func (w *window) reset() {
+	w.chains, w.descs, w.why = w.chains[:0], w.descs[:0], ReasonNone
+}
+
+// drop takes the first n chains out of the window.
+func (w *window) drop(n int) {
+	if n == len(w.chains) {
+		w.chains, w.descs = w.chains[:0], w.descs[:0]
+		return
+	}
+	if n == 0 {
+		return
+	}
+	gone := w.chains[n].first
+	w.descs = w.descs[:copy(w.descs, w.descs[gone:])]
+	w.chains = w.chains[:copy(w.chains, w.chains[n:])]
+	for i := range w.chains {
+		w.chains[i].first -= gone
+	}
+}
+
+// room tells whether another chain of any length may be read.
+func (w *window) room() bool { return len(w.descs) < maxPieces }
+
+// buffers are the descriptors of c.
+func (w *window) buffers(c *chain) []guestmem.Desc {
+	return w.descs[c.first : int(c.first)+int(c.num)]
+}
+
+// one adds a chain of the single descriptor d.
+func (w *window) one(d guestmem.Desc, c chain) {
+	c.first, c.num = uint16(len(w.descs)), 1
+	w.descs = append(w.descs, d)
+	w.chains = append(w.chains, c)
+}
+
+// open begins a chain of several descriptors; close ends it.
+func (w *window) open() (first int) { return len(w.descs) }
+
+// add appends d to the open chain; false if the chain has maxPieces already.
+func (w *window) add(first int, d guestmem.Desc) bool {
+	if len(w.descs)-first == maxPieces {
+		return false
+	}
+	w.descs = append(w.descs, d)
+	return true
+}
+
+func (w *window) close(first int, c chain) {
+	c.first, c.num = uint16(first), uint16(len(w.descs)-first)
+	w.chains = append(w.chains, c)
+}
+
+// indirect adds the entries of the table that d describes to the open chain that
+// began at first. num is the ring's size. linked tables are a split ring's: their
+// entries form a chain; of a packed ring's all entries count, in order (virtio 1.2
+// sections 2.7.5.3.1 and 2.8.7).
+func (w *window) indirect(cur *guestmem.Cursor, first int, d *guestmem.Desc, num uint32, linked bool) (cut bool, why Reason) {
+	switch {
+	case d.Flags&guestmem.DescNext != 0:
+		return false, ReasonIndirectNext
+	case d.Len == 0 || d.Len%guestmem.DescSize != 0:
+		return false, ReasonIndirectLen
+	case d.Len/guestmem.DescSize > num:
+		return false, ReasonIndirectSize
+	}
+	t, ok := cur.DescTable(d.Addr, uint16(d.Len/guestmem.DescSize))
+	if !ok {
+		return false, ReasonBadAddress
+	}
+	at := uint16(0)
+	for range num { // a linked table has loops, but no longer chains than the ring
+		e, ok := cur.TableDesc(&t, at)
+		switch {
+		case !ok:
+			return false, ReasonBadAddress
+		case e.Flags&guestmem.DescIndirect != 0:
+			return false, ReasonIndirectNested
+		case !w.add(first, e):
+			return true, ReasonNone
+		}
+		switch {
+		case !linked:
+			if at++; at == t.Num() {
+				return false, ReasonNone
+			}
+		case e.Flags&guestmem.DescNext == 0:
+			return false, ReasonNone
+		default:
+			if at = e.Next; at >= t.Num() {
+				return false, ReasonBadNext
+			}
+		}
+	}
+	return false, ReasonChainTooLong
+}
