@@ -15,6 +15,7 @@ type Port struct {
 	RxBytes   uint64            `json:"rx_bytes"`
 	TxPackets uint64            `json:"tx_packets"`
 	TxBytes   uint64            `json:"tx_bytes"`
+	Generated uint64            `json:"generated"`       // made by the switch because of packets from this port
 	Dropped   uint64            `json:"dropped"`         // came from this port and were dropped
 	Drops     map[string]uint64 `json:"drops,omitempty"` // the same by reason
 	Detail    string            `json:"detail,omitempty"`
@@ -64,6 +65,11 @@ type Worker struct {
 	Sleeps     uint64   `json:"sleeps"`
 	Wakeups    uint64   `json:"wakeups"` // sleeps that a kick or an interrupt ended
 	Handoffs   uint64   `json:"handoffs"`
+	Supers     uint64   `json:"super_segments"`     // given to a port as they are
+	Cut        uint64   `json:"super_segments_cut"` // for ports that take none
+	Segments   uint64   `json:"segments"`           // made of those
+	Checksums  uint64   `json:"checksums"`          // of other packets, completed in software
+	Answers    uint64   `json:"icmp_too_big"`       // ICMP messages about packets that were too big
 	BusyCycles uint64   `json:"busy_cycles"`
 	IdleCycles uint64   `json:"idle_cycles"`
 	SleepShare float64  `json:"sleep_share"`       // share of the time slept since the start, 0..1
@@ -84,8 +90,9 @@ type Stats struct {
 	Flows      int               `json:"flows"`
 	RxPackets  uint64            `json:"rx_packets"`
 	TxPackets  uint64            `json:"tx_packets"`
+	Generated  uint64            `json:"generated"` // made by the switch: segments of super-segments beyond the first, ICMP
 	Dropped    uint64            `json:"dropped"`
-	Held       int64             `json:"held"` // rx - tx - dropped: packets inside, 0 when quiet
+	Held       int64             `json:"held"` // rx + generated - tx - dropped: packets inside, 0 when quiet
 	Drops      map[string]uint64 `json:"drops,omitempty"`
 	Buffers    Buffers           `json:"buffers"`
 	Controller Controller        `json:"controller"`

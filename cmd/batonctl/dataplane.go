@@ -112,14 +112,14 @@ func newWorkers(o *options) *cobra.Command {
 	return ask(o, "workers", "Poll loops: load, cache hits, sleep", "  batonctl dataplane workers",
 		func(ctx context.Context, c *hostapi.Client) ([]hostapi.Worker, error) { return c.Workers(ctx) },
 		func(t *table, workers []hostapi.Worker) {
-			t.row("ID", "CPU", "STATE", "PACKETS", "CYCLES/PKT", "MICRO", "MEGA", "WALKS", "SLEEPS", "SLEPT", "MAX-GAP-US", "PORTS")
+			t.row("ID", "CPU", "STATE", "PACKETS", "CYCLES/PKT", "MICRO", "MEGA", "WALKS", "SUPERS", "CUT", "SEGMENTS", "CHECKSUMS", "SLEEPS", "SLEPT", "MAX-GAP-US", "PORTS")
 			for _, w := range workers {
 				cpu := fmt.Sprint(w.CPU)
 				if w.CPU < 0 {
 					cpu = "any"
 				}
 				t.row(w.ID, cpu, w.State, w.Packets, fmt.Sprintf("%.0f", w.CyclesPkt), w.MicroHits, w.MegaHits, w.Walks,
-					w.Sleeps, fmt.Sprintf("%.1f%%", 100*w.SleepShare), fmt.Sprintf("%.0f", w.MaxGapUs), strings.Join(w.Ports, ","))
+					w.Supers, w.Cut, w.Segments, w.Checksums, w.Sleeps, fmt.Sprintf("%.1f%%", 100*w.SleepShare), fmt.Sprintf("%.0f", w.MaxGapUs), strings.Join(w.Ports, ","))
 			}
 		})
 }
@@ -138,6 +138,7 @@ func newStats(o *options) *cobra.Command {
 			t.row("neighbours", s.Neighbours)
 			t.row("cached flows", s.Flows)
 			t.row("received", s.RxPackets)
+			t.row("generated", s.Generated)
 			t.row("sent", s.TxPackets)
 			t.row("dropped", s.Dropped)
 			for _, r := range sortedKeys(s.Drops) {

@@ -42,7 +42,7 @@ func (s *source) Ports() ([]hostapi.Port, error) {
 		v := hostapi.Port{
 			Name: p.Name, Kind: p.Kind.String(), Up: p.Info.Up, MTU: p.Info.MTU, Queues: len(p.Workers), Workers: p.Workers,
 			RxPackets: p.RxPackets, RxBytes: p.RxBytes, TxPackets: p.TxPackets, TxBytes: p.TxBytes,
-			Dropped: p.Dropped(), Drops: dropMap(&p.Totals), Detail: p.Info.Detail,
+			Generated: p.Generated, Dropped: p.Dropped(), Drops: dropMap(&p.Totals), Detail: p.Info.Detail,
 		}
 		if p.Number != flow.PortNone {
 			v.Number = p.Number.String()
@@ -125,7 +125,8 @@ func (s *source) Workers() ([]hostapi.Worker, error) {
 		v := hostapi.Worker{
 			ID: w.ID, CPU: w.CPU, State: w.State, Ports: w.Queues, Iterations: w.Iterations, Busy: w.BusyIterations,
 			Packets: w.Packets, MicroHits: w.MicroHits, MegaHits: w.MegaHits, Walks: w.Walks,
-			Sleeps: w.Sleeps, Wakeups: w.WakeUps, Handoffs: w.Handoffs, BusyCycles: w.BusyCycles, IdleCycles: w.IdleCycles,
+			Sleeps: w.Sleeps, Wakeups: w.WakeUps, Handoffs: w.Handoffs,
+			Supers: w.Supers, Cut: w.Cut, Segments: w.Segments, Checksums: w.Checksums, Answers: w.Answers, BusyCycles: w.BusyCycles, IdleCycles: w.IdleCycles,
 		}
 		if total := w.BusyCycles + w.IdleCycles + w.SleepCycles; total > 0 {
 			v.SleepShare = float64(w.SleepCycles) / float64(total)
@@ -147,7 +148,7 @@ func (s *source) Stats() (hostapi.Stats, error) {
 	st := hostapi.Stats{
 		Host: s.host, Version: cli.Version, UptimeS: time.Since(s.started).Seconds(), Memory: s.under.describe(),
 		Generation: snap.Generation(), Rules: snap.NumRules(), Bindings: len(snap.Bindings()), Neighbours: len(snap.Neighbours()),
-		RxPackets: totals.RxPackets, TxPackets: totals.TxPackets, Dropped: totals.Dropped(), Held: totals.Held(),
+		RxPackets: totals.RxPackets, TxPackets: totals.TxPackets, Generated: totals.Generated, Dropped: totals.Dropped(), Held: totals.Held(),
 		Drops: dropMap(&totals), Controller: s.controller(),
 	}
 	flows, err := s.Flows()

@@ -23,6 +23,25 @@ const (
 	TxWork = TxTCPSeg | TxL4Mask
 )
 
+// WireLen is the length in bytes of the longest frame that b becomes on a wire: its
+// own, or of a super-segment that of a segment.
+func (b *Buf) WireLen() int {
+	if b.OlFlags&TxTCPSeg == 0 {
+		return int(b.PktLen)
+	}
+	return b.segmentLen()
+}
+
+// segmentLen is WireLen of a super-segment.
+func (b *Buf) segmentLen() int {
+	l := b.Lengths()
+	n := l.L2 + l.L3 + l.L4 + l.SegSize
+	if b.OlFlags&TxTunnelMask != 0 {
+		n += l.OuterL2 + l.OuterL3
+	}
+	return min(n, int(b.PktLen))
+}
+
 // Lengths are the header lengths that go with the Tx flags, in bytes. Of a frame in
 // a tunnel L2 counts outer UDP, Geneve and the inner Ethernet header, as DPDK has it.
 type Lengths struct {

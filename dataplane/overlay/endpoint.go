@@ -117,6 +117,10 @@ func (e *Endpoint) IP() uint32 { return e.ip }
 // InnerMTU is the L3 size in bytes that fits into the tunnel: what guests are told.
 func (e *Endpoint) InnerMTU() int { return e.cfg.MTU - HeaderSize }
 
+// MaxFrame is the length in bytes of the largest frame that fits into the tunnel:
+// InnerMTU and an Ethernet header. A VLAN tag takes from it.
+func (e *Endpoint) MaxFrame() int { return e.cfg.MTU - HeaderSize + ethSize }
+
 // usable reports whether ip can be the address of one host: not 0/8, not
 // loopback, not multicast or above.
 func usable(ip uint32) bool {

@@ -136,7 +136,24 @@ func (e *Endpoint) decapsulate(b *buf.Buf, ip []byte, peers *Peers, k *flow.Key)
 	k.TunSrc = src
 	b.Truncate(ethSize + len(ip)) // padding of the outer frame is no part of the inner one
 	b.Trim(ethSize + ipSize + udpSize + end)
+	if b.OlFlags&rxL4 != 0 {
+		checked(b)
+	}
 	return Deliver, stats.DropNone
+}
+
+const (
+	rxL4       = buf.RxL4Good | buf.RxL4Bad
+	tunnelType = 0xf000 // RTE_PTYPE_TUNNEL_MASK: the NIC saw a tunnel and looked into it
+)
+
+// checked keeps what the NIC says about the L4 checksum only if it says it about the
+// inner packet. RxL4Bad drops nothing: the receiver checks what is not said to be
+// good, and a NIC may err. Both flags together mean that it could not tell.
+func checked(b *buf.Buf) {
+	if b.PacketType&tunnelType == 0 || b.OlFlags&rxL4 == rxL4 {
+		b.OlFlags &^= rxL4
+	}
 }
 
 // udpSumHolds checks the UDP checksum of a whole IPv4 packet (RFC 768).

@@ -6,5 +6,6 @@ package stats
 type PortCounters struct {
 	RxPackets, RxBytes Counter
 	TxPackets, TxBytes Counter
+	Generated          Counter                 // packets that the switch made because of one from this port (see doc.go)
 	Drops              [NumDropReasons]Counter // packets that came from this port and were dropped
 }

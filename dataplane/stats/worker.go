@@ -12,6 +12,11 @@ type WorkerCounters struct {
 	Handoffs       Counter // packets given to another worker, who owns their output port
 	Punts          Counter // copies given to the control plane
 	PuntsFull      Counter // copies lost because its queue was full
+	Supers         Counter // super-segments given to a port as they are
+	Cut            Counter // super-segments cut for ports that take none
+	Segments       Counter // frames made of those
+	Checksums      Counter // checksums of other frames completed in software
+	Answers        Counter // ICMP messages about packets that were too big
 	BusyCycles     Counter // spent in busy iterations
 	IdleCycles     Counter // spent in the others, asleep not counted
 	SleepCycles    Counter // spent asleep

@@ -36,6 +36,17 @@ type work struct {
 	drop  [buf.Burst]stats.DropReason // why the packet is not to be sent
 	tx    batch
 	split batch
+	made  batch // frames that finish hands on
+	told  batch // ICMP messages back to the ingress port
+}
+
+// work reports whether some frame of the batch asks for offloads.
+func (t *batch) work() bool {
+	var flags uint64
+	for i := range t.n {
+		flags |= t.v[i&(buf.Burst-1)].OlFlags
+	}
+	return flags&buf.TxWork != 0
 }
 
 // receive takes one burst from a queue through the switch and returns its size.
@@ -58,11 +69,16 @@ func (w *Worker) receive(r *rxQueue) int {
 	m = w.parse(r.slot, m)
 	if m > 0 {
 		k.flows.Num = m
-		steps := w.decide()
-		if !r.underlay { // all remote hosts share it: one flood must not make the others wait
-			r.debt += steps
-		}
+		k.told.n = 0
+		w.segments, w.effort = 0, 0
+		steps := w.decide(r)
 		w.forward(r.slot, m)
+		if k.told.n > 0 {
+			w.send(r.slot, &k.told)
+		}
+		if !r.underlay { // all remote hosts share it: one flood must not make the others wait
+			r.debt += steps + w.effort
+		}
 	}
 	return n
 }
@@ -72,9 +88,10 @@ func (w *Worker) receive(r *rxQueue) int {
 const turnSteps = 64
 
 // waits reports whether the queue misses this turn, because the walks for its
-// last burst took as long as several turns of other queues. A walk costs forty
-// times what a known flow's packet does: without this a guest that sends to ever
-// new addresses would have the worker nearly to itself. If no other queue is busy
+// last burst, or the cutting of its super-segments, took as long as several turns of
+// other queues. A walk costs forty times what a known flow's packet does, a
+// super-segment up to a hundred times and more: without this a guest that sends to
+// ever new addresses would have the worker nearly to itself. If no other queue is busy
 // turns are short, and waiting costs it next to nothing.
 func (r *rxQueue) waits() bool {
 	if r.debt < turnSteps {
@@ -133,8 +150,11 @@ func (w *Worker) parse(in uint16, n int) (m int) {
 		b := k.rx[i&(buf.Burst-1)]
 		key := &k.flows.Keys[i&(buf.Burst-1)]
 		reason := stats.DropTooBig // a frame in segments is larger than any output takes
-		if b.NbSegs == 1 {
+		switch {
+		case b.NbSegs == 1:
 			reason = parse.Frame(b.Data(), key)
+		case b.OlFlags&buf.TxTCPSeg != 0: // but it will be cut
+			reason = parse.Head(b.Data(), b.Len(), key)
 		}
 		if reason != stats.DropNone {
 			w.dropped(b, in, reason)
@@ -151,7 +171,7 @@ func (w *Worker) parse(in uint16, n int) (m int) {
 
 // decide looks the packets up and does what their flows say, all but sending. It
 // returns what the walks of the pipeline cost, in tables.
-func (w *Worker) decide() (steps uint64) {
+func (w *Worker) decide(r *rxQueue) (steps uint64) {
 	k := w.work
 	before := w.flows.Counters.Steps.Load()
 	w.flows.Hash(&k.flows)
@@ -159,15 +179,15 @@ func (w *Worker) decide() (steps uint64) {
 		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
 	}
 	for i := range k.flows.Num {
-		w.act(i, k.flows.Entries[i&(buf.Burst-1)])
+		w.act(r, i, k.flows.Entries[i&(buf.Burst-1)])
 	}
 	return w.flows.Counters.Steps.Load() - before
 }
 
-// act does with packet i what entry e says.
+// act does with packet i, from queue r, what entry e says.
 //
 //	out: drop[i], and out[i] if that is DropNone
-func (w *Worker) act(i int, e *cache.Entry) {
+func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	k := w.work
 	i &= buf.Burst - 1
 	b := k.rx[i]
@@ -177,26 +197,65 @@ func (w *Worker) act(i int, e *cache.Entry) {
 	if l.Punt != 0 {
 		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
 	}
+	mtu := w.way(i, l)
+	var answer *buf.Buf
+	if b.WireLen() > mtu+l2Size(&k.flows.Keys[i]) {
+		answer = w.tooBig(r, b, mtu) // about the packet as it came: nothing is edited yet
+	} else {
+		mtu = noLimit
+	}
 	reason := action.Execute(b, l)
 	switch {
 	case reason != stats.DropNone:
 		if reason == stats.DropInjected && !punted {
 			reason = stats.DropPuntFull
 		}
+	case mtu != noLimit:
+		reason = stats.DropTooBig
+		w.reply(r, answer)
+		answer = nil
 	case l.Verdict == action.VerdictTunnel:
-		k.out[i] = w.lay.uplink
 		reason = stats.DropNoTunnel
 		if ep := w.pool.cfg.Endpoint; ep != nil {
 			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
 		}
-	default:
+	}
+	w.cache.Free(answer)
+	k.drop[i] = reason
+}
+
+// way finds out where packet i goes if l lets it go, and how large an L3 packet may
+// be there, in bytes.
+//
+//	out: out[i]
+func (w *Worker) way(i int, l *action.List) (mtu int) {
+	k := w.work
+	switch l.Verdict {
+	case action.VerdictTunnel:
+		k.out[i] = w.lay.uplink
+		if ep := w.pool.cfg.Endpoint; ep != nil {
+			return ep.MaxFrame() - l2Size(&k.flows.Keys[i])
+		}
+	case action.VerdictOutput:
 		out := w.resolve(l.Out)
 		k.out[i] = out
-		if out < MaxPorts && int(b.PktLen) > w.outs[out].maxFrame {
-			reason = stats.DropTooBig
+		if out < MaxPorts {
+			return w.outs[out].mtu
 		}
 	}
-	k.drop[i] = reason
+	return noLimit
+}
+
+// l2Size is the size of a frame's Ethernet header and VLAN tags.
+func l2Size(k *flow.Key) int {
+	n := 14
+	if k.VLAN != 0 {
+		n += 4
+		if k.EthType == flow.EtherTypeVLAN {
+			n += 4
+		}
+	}
+	return n
 }
 
 // forward sends rx[:n], one burst for each output port; the packets of a port

@@ -7,7 +7,8 @@
 //	|     parse    frame to flow.Key
 //	|     decide   flow caches, slow path; edits; into the tunnel
 //	|     forward  one Tx burst for each output port, or into the ring
-//	|              of the worker that owns the port
+//	|              of the worker that owns the port; before, finish what
+//	|              the port does not take unfinished
 //	|   drain    send what other workers put into this one's rings
 //	+-- count    counters, one clock read; nothing to do for long: sleep
 //
@@ -22,11 +23,13 @@
 //     guest's memory, no rule, no packet. So whoever unpublishes something may
 //     free it after Quiesce, and no packet leaves by a rule that is gone after
 //     Barrier. A sleeping worker holds nothing either.
-//   - Every packet received is sent, or counted under a drop reason at the port
+//   - Every packet received, or made here, is sent, or counted under a drop reason at the port
 //     that it came from, or waits in a ring (Parcels).
 //   - Packets of one flow leave in the order in which they came.
 //   - Queues take turns, a burst each; a guest's queue whose packets need walks of
-//     the pipeline misses turns for as long as the walks took.
+//     the pipeline, or super-segments to be cut, misses turns for as long as that took.
+//   - A port gets no frame that asks for more than it offers (port.Offloads). What is
+//     handed over to another worker was finished before, at the expense of its sender.
 //   - The loop allocates nothing but what punts copy, and takes no lock.
 //   - A worker that says it sleeps is woken by whoever gives it something: it
 //     says so first and looks for work once more afterwards.

@@ -16,6 +16,7 @@ import (
 
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
+	"baton/dataplane/offload/offloadtest"
 	"baton/dataplane/overlay"
 	"baton/dataplane/pipeline"
 	"baton/dataplane/port"
@@ -36,6 +37,7 @@ var (
 	_ port.Queue       = (*doubleQueue)(nil)
 	_ port.Enabler     = (*doubleQueue)(nil)
 	_ port.LateDropper = (*doubleQueue)(nil)
+	_ port.Offloader   = (*doubleQueue)(nil)
 
 	_ port.TooBigDropper = (*doubleQueue)(nil)
 )
@@ -43,8 +45,10 @@ var (
 // doubleQueue is one of its queues.
 type doubleQueue struct {
 	mu     sync.Mutex
-	in     [][]byte           // frames for Rx
+	in     []injected         // frames for Rx
 	sink   func(frame []byte) // gets what Tx takes; the frame is valid during the call
+	keep   func(b *buf.Buf)   // the same, with all that is said about it
+	offers atomic.Uint32      // port.Offloads
 	limit  func(n int) int    // how many of n packets Tx takes; nil: all
 	armed  bool
 	mode   port.Armed
@@ -55,6 +59,25 @@ type doubleQueue struct {
 	lates  atomic.Uint64
 	bigs   atomic.Uint64
 	polled atomic.Uint64
+}
+
+// injected is a frame for Rx, and what its sender asks for.
+type injected struct {
+	frame   []byte
+	partial bool // the checksum is to be completed
+	segment int  // not 0: a super-segment
+}
+
+// buffers is the frame in buffers of c, nil if c runs out.
+func (f *injected) buffers(c *buf.Cache) *buf.Buf {
+	if f.partial || f.segment > 0 {
+		return offloadtest.Ask(c, f.frame, f.segment, 2048)
+	}
+	b := c.Alloc()
+	if b != nil && !b.SetFrame(f.frame) {
+		panic("frame does not fit")
+	}
+	return b
 }
 
 // newDouble is a port; its descriptors are closed when the test ends.
@@ -98,12 +121,9 @@ func (q *doubleQueue) Rx(c *buf.Cache, v *buf.Vec) int {
 	defer q.mu.Unlock()
 	n := 0
 	for n < buf.Burst && n < len(q.in) {
-		b := c.Alloc()
+		b := q.in[n].buffers(c)
 		if b == nil {
 			break
-		}
-		if !b.SetFrame(q.in[n]) {
-			panic("frame does not fit")
 		}
 		v[n] = b
 		n++
@@ -117,11 +137,14 @@ func (q *doubleQueue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 	if q.limit != nil {
 		n = q.limit(n)
 	}
-	sink := q.sink
+	sink, keep := q.sink, q.keep
 	q.mu.Unlock()
 	for i := range n {
 		if sink != nil {
-			sink(v[i].Data())
+			sink(frameOf(v[i]))
+		}
+		if keep != nil {
+			keep(v[i])
 		}
 		c.Free(v[i])
 	}
@@ -158,12 +181,20 @@ func (q *doubleQueue) Disarm() {
 	q.armed = false
 }
 
-func (q *doubleQueue) Enabled() bool   { return !q.off.Load() }
-func (q *doubleQueue) Dropped() uint64 { return q.lates.Load() }
-func (q *doubleQueue) TooBig() uint64  { return q.bigs.Load() }
+func (q *doubleQueue) Enabled() bool           { return !q.off.Load() }
+func (q *doubleQueue) Dropped() uint64         { return q.lates.Load() }
+func (q *doubleQueue) TooBig() uint64          { return q.bigs.Load() }
+func (q *doubleQueue) Offloads() port.Offloads { return port.Offloads(q.offers.Load()) }
 
 // inject gives frames to the queue, and wakes who sleeps on it.
 func (q *doubleQueue) inject(frames ...[]byte) {
+	for _, f := range frames {
+		q.injectAsking(injected{frame: f})
+	}
+}
+
+// injectAsking is inject of frames that ask for offloads.
+func (q *doubleQueue) injectAsking(frames ...injected) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.in = append(q.in, frames...)

@@ -14,13 +14,15 @@ import (
 
 // Totals are counts of packets and bytes. At any quiet moment
 //
-//	RxPackets = TxPackets + sum of Drops
+//	RxPackets + Generated = TxPackets + sum of Drops
 //
-// over a whole Pool. A packet that a device took and could not send after all is
+// over a whole Pool. Generated are packets that the switch made because of one that
+// came in: segments of a super-segment beyond the first, ICMP messages. A packet that a device took and could not send after all is
 // no more in TxPackets, but in Drops as tx_full or too_big of the port that it was for.
 type Totals struct {
 	RxPackets, RxBytes uint64
 	TxPackets, TxBytes uint64
+	Generated          uint64
 	Drops              [stats.NumDropReasons]uint64
 }
 
@@ -32,8 +34,8 @@ func (t *Totals) Dropped() (sum uint64) {
 	return sum
 }
 
-// Held is the number of packets inside: received, and neither sent nor dropped.
-func (t *Totals) Held() int64 { return int64(t.RxPackets - t.TxPackets - t.Dropped()) }
+// Held is the number of packets inside: received or made, and neither sent nor dropped.
+func (t *Totals) Held() int64 { return int64(t.RxPackets + t.Generated - t.TxPackets - t.Dropped()) }
 
 // add adds o.
 func (t *Totals) add(o *Totals) {
@@ -41,6 +43,7 @@ func (t *Totals) add(o *Totals) {
 	t.RxBytes += o.RxBytes
 	t.TxPackets += o.TxPackets
 	t.TxBytes += o.TxBytes
+	t.Generated += o.Generated
 	for i, n := range o.Drops {
 		t.Drops[i] += n
 	}
@@ -65,6 +68,7 @@ func (p *Pool) portTotals(s *slot, at int) (t Totals) {
 		t.RxBytes += c.RxBytes.Load()
 		t.TxPackets += c.TxPackets.Load()
 		t.TxBytes += c.TxBytes.Load()
+		t.Generated += c.Generated.Load()
 		for i := range c.Drops {
 			t.Drops[i] += c.Drops[i].Load()
 		}
@@ -162,6 +166,8 @@ type WorkerStats struct {
 	MicroHits, MegaHits, Walks, Evicted uint64 // of the flow caches
 	Sleeps, WakeUps, Handoffs           uint64
 	Punts, PuntsFull                    uint64
+	Supers, Cut, Segments               uint64 // super-segments sent whole, cut, and the frames made of those
+	Checksums, Answers                  uint64 // checksums completed, ICMP messages about too big packets
 	BusyCycles, IdleCycles, SleepCycles uint64
 	MaxGapCycles                        uint64
 	CyclesPerSecond                     float64
@@ -181,6 +187,8 @@ func (p *Pool) Workers() []WorkerStats {
 			MicroHits: f.MicroHits.Load(), MegaHits: f.MegaHits.Load(), Walks: f.Misses.Load() + f.Stale.Load(),
 			Evicted: f.Evicted.Load(), Sleeps: c.Sleeps.Load(), WakeUps: c.WakeUps.Load(), Handoffs: c.Handoffs.Load(),
 			Punts: c.Punts.Load(), PuntsFull: c.PuntsFull.Load(),
+			Supers: c.Supers.Load(), Cut: c.Cut.Load(), Segments: c.Segments.Load(),
+			Checksums: c.Checksums.Load(), Answers: c.Answers.Load(),
 			BusyCycles: c.BusyCycles.Load(), IdleCycles: c.IdleCycles.Load(), SleepCycles: c.SleepCycles.Load(),
 			MaxGapCycles: c.MaxGapCycles.Load(), CyclesPerSecond: cyclesPerSecond(),
 		}

@@ -65,12 +65,22 @@ type rxQueue struct {
 // txQueue is a queue that a worker may send to.
 type txQueue struct {
 	q  port.Queue
-	en port.Enabler // nil: always enabled
+	en port.Enabler   // nil: always enabled
+	of port.Offloader // nil: takes no frame that asks for offloads
 }
 
 func newTxQueue(q port.Queue) txQueue {
 	en, _ := q.(port.Enabler)
-	return txQueue{q: q, en: en}
+	of, _ := q.(port.Offloader)
+	return txQueue{q: q, en: en, of: of}
+}
+
+// offloads is what the queue takes unfinished, now.
+func (t *txQueue) offloads() port.Offloads {
+	if t.of == nil {
+		return 0
+	}
+	return t.of.Offloads()
 }
 
 // enabled reports whether packets may be sent to the queue.
@@ -78,18 +88,18 @@ func (t *txQueue) enabled() bool { return t.en == nil || t.en.Enabled() }
 
 // output is a worker's way to a port.
 type output struct {
-	own      []txQueue // queues of the port that the worker owns
-	far      []txQueue // those of other workers
-	owner    []int     // of each far queue
-	maxFrame int       // bytes; longer frames are too big
+	own   []txQueue // queues of the port that the worker owns
+	far   []txQueue // those of other workers
+	owner []int     // of each far queue
+	mtu   int       // bytes of L3; larger packets are too big
 }
 
-// noLimit is the maxFrame of ports whose MTU is not limited: longer than any frame.
+// noLimit is the mtu of ports whose MTU is not limited: longer than any frame.
 const noLimit = 1 << 20
 
 // outputOf is worker id's way to the port in s.
 func outputOf(s *slot, id int) output {
-	o := output{maxFrame: noLimit}
+	o := output{mtu: noLimit}
 	for i, q := range s.queues {
 		if s.owner[i] == id {
 			o.own = append(o.own, newTxQueue(q))
@@ -103,8 +113,9 @@ func outputOf(s *slot, id int) output {
 // helper is the worker that sends for worker id, which has no enabled queue of the
 // port: the owner of one that is enabled. Workers without queue are spread over
 // the enabled ones, and each keeps to its own while the same ones are enabled:
-// so flows keep their order. False if none is enabled.
-func (o *output) helper(id int) (worker int, ok bool) {
+// so flows keep their order. can is what the queue takes unfinished; the port's other
+// queues take the same. False if none is enabled.
+func (o *output) helper(id int) (worker int, can port.Offloads, ok bool) {
 	var live [MaxQueues]uint8
 	num := 0
 	for i := range o.far {
@@ -114,9 +125,10 @@ func (o *output) helper(id int) (worker int, ok bool) {
 		}
 	}
 	if num == 0 {
-		return 0, false
+		return 0, 0, false
 	}
-	return o.owner[live[id%num&(MaxQueues-1)]], true
+	i := live[id%num&(MaxQueues-1)]
+	return o.owner[i], o.far[i].offloads(), true
 }
 
 // free is the number of a slot without port; the slots grow if they must.

@@ -176,7 +176,7 @@ func (p *Pool) retire(s *slot, at int) {
 	p.retired.add(&t)
 	for _, w := range p.workers {
 		c := &w.ports[at]
-		for _, n := range []*stats.Counter{&c.RxPackets, &c.RxBytes, &c.TxPackets, &c.TxBytes} {
+		for _, n := range []*stats.Counter{&c.RxPackets, &c.RxBytes, &c.TxPackets, &c.TxBytes, &c.Generated} {
 			n.Restore(0)
 		}
 		for i := range c.Drops {

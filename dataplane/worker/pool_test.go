@@ -77,7 +77,7 @@ func TestReasons(t *testing.T) {
 	for dst := range uint16(8) {
 		a.queues[0].inject(frame(1, dst, 0))
 	}
-	a.queues[0].inject(sized(1, 1, 0, 118), sized(1, 1, 0, 119), make([]byte, 13))
+	a.queues[0].inject(sized(1, 1, 0, 114), sized(1, 1, 0, 115), make([]byte, 13))
 	stranger.queues[0].inject(frame(1, 1, 0))
 	l.quiet(a, stranger)
 
@@ -91,8 +91,8 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%v: %d drops, want %d", stats.DropReason(r), n, want[stats.DropReason(r)])
 		}
 	}
-	if s.TxPackets != 2 {
-		t.Errorf("%d sent back to a, want 2", s.TxPackets)
+	if s.TxPackets != 3 || s.Generated != 1 { // one tells of what was too big
+		t.Errorf("%d sent back to a, %d made; want 3, 1", s.TxPackets, s.Generated)
 	}
 	if s := l.stat("stranger"); s.Drops[stats.DropUnknownInPort] != 1 || s.Number != flow.PortNone {
 		t.Errorf("stranger: %+v", s)

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"bytes"
-
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
 )
@@ -14,6 +12,13 @@ type Punt struct {
 	Frame  []byte   // as it came in, without tunnel headers
 }
 
+// frameOf is a copy of b's bytes, over all segments.
+func frameOf(b *buf.Buf) []byte {
+	f := make([]byte, b.Len())
+	b.CopyOut(0, f)
+	return f
+}
+
 // punt gives the control plane a copy; false if its queue is full. It allocates,
 // but no more than fits into the queue: a guest cannot make it run on.
 func (w *Worker) punt(b *buf.Buf, key *flow.Key, reason uint32) bool {
@@ -22,7 +27,7 @@ func (w *Worker) punt(b *buf.Buf, key *flow.Key, reason uint32) bool {
 		return false
 	}
 	select {
-	case w.pool.punts <- Punt{Reason: reason, Key: *key, Frame: bytes.Clone(b.Data())}:
+	case w.pool.punts <- Punt{Reason: reason, Key: *key, Frame: frameOf(b)}:
 		w.counters.Punts.Add(1)
 		return true
 	default: // another worker took the last place

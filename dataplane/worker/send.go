@@ -57,11 +57,20 @@ func (w *Worker) send(out uint16, t *batch) {
 	if w.deliver(out, o, t) {
 		return
 	}
-	helper, ok := o.helper(w.id)
+	helper, can, ok := o.helper(w.id)
 	if !ok {
 		w.dropRest(t, 0, stats.DropPortDown)
 		return
 	}
+	if t.work() {
+		w.finish(&target{out: out, helper: helper}, can, t)
+		return
+	}
+	w.handOver(out, helper, t)
+}
+
+// handOver gives the batch to worker helper, who owns a queue of the port in slot out.
+func (w *Worker) handOver(out uint16, helper int, t *batch) {
 	n := w.to[helper].put(t, out)
 	w.told |= 1 << helper
 	w.counters.Handoffs.Add(uint64(n))
@@ -72,7 +81,7 @@ func (w *Worker) send(out uint16, t *batch) {
 // nothing done, if none is enabled.
 func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 	if len(o.own) == 1 && o.own[0].enabled() {
-		w.transmit(out, o.own[0].q, t)
+		w.transmit(out, &o.own[0], t)
 		return true
 	}
 	// Queues that come and go are asked once: a flow stays with one queue for
@@ -89,7 +98,7 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 	case 0:
 		return false
 	case 1:
-		w.transmit(out, o.own[live[0]].q, t)
+		w.transmit(out, &o.own[live[0]], t)
 		return true
 	}
 	s := &w.work.split
@@ -101,14 +110,24 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 			}
 		}
 		if s.n > 0 {
-			w.transmit(out, o.own[live[turn&(MaxQueues-1)]].q, s)
+			w.transmit(out, &o.own[live[turn&(MaxQueues-1)]], s)
 		}
 	}
 	return true
 }
 
-// transmit sends the batch by queue q of the port in slot out.
-func (w *Worker) transmit(out uint16, q port.Queue, t *batch) {
+// transmit sends the batch by queue q of the port in slot out, and finishes before
+// what the port does not take unfinished.
+func (w *Worker) transmit(out uint16, q *txQueue, t *batch) {
+	if t.work() {
+		w.finish(&target{out: out, q: q.q}, q.offloads(), t)
+		return
+	}
+	w.give(out, q.q, t)
+}
+
+// give gives the batch to queue q of the port in slot out, as it is.
+func (w *Worker) give(out uint16, q port.Queue, t *batch) {
 	var size [buf.Burst]uint32 // the buffers are not ours to look into afterwards
 	for i := range t.n {
 		size[i&(buf.Burst-1)] = t.v[i&(buf.Burst-1)].PktLen
@@ -133,8 +152,10 @@ func (w *Worker) dropRest(t *batch, n int, reason stats.DropReason) {
 	}
 }
 
-// drain sends what other workers handed over, up to what is there now.
+// drain sends what other workers handed over, up to what is there now. Those have
+// finished it for the ports; it is finished again if a guest changed its mind meanwhile.
 func (w *Worker) drain() (moved int) {
+	w.segments = 0
 	for _, r := range w.from {
 		if r == nil {
 			continue

@@ -51,7 +51,11 @@ type Worker struct {
 	known [resolveSlots]resolved
 	from  []*ring // by worker; nil for itself
 	to    []*ring
-	told  uint64 // set of workers that got parcels in this iteration
+	told  uint64  // set of workers that got parcels in this iteration
+	quota []quota // of ICMP messages, by slot of the ingress port
+
+	segments int    // made of super-segments in this turn of a queue
+	effort   uint64 // of finishing frames in this turn, in steps
 
 	counters stats.WorkerCounters
 	ports    []stats.PortCounters // by slot
@@ -82,7 +86,8 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 		id: id, cpu: -1, pool: p, waker: k, done: make(chan struct{}),
 		lay: &layout{uplink: slotDown}, cache: buf.NewCache(p.cfg.Source), flows: flows, work: mem,
 		outs: make([]output, MaxPorts), ports: make([]stats.PortCounters, MaxPorts), pollWait: p.cfg.Poll,
-		from: make([]*ring, p.cfg.Workers), to: make([]*ring, p.cfg.Workers),
+		quota: make([]quota, MaxPorts),
+		from:  make([]*ring, p.cfg.Workers), to: make([]*ring, p.cfg.Workers),
 	}
 	if len(p.cfg.CPUs) > 0 {
 		w.cpu = p.cfg.CPUs[id]
@@ -273,10 +278,7 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 		if s.port == nil || s.underlay {
 			continue
 		}
-		w.outs[i].maxFrame = noLimit
-		if b, ok := snap.Binding(s.name); ok && b.MTU != 0 {
-			w.outs[i].maxFrame = int(b.MTU) + frameOverhead
-		}
+		w.outs[i].mtu = w.guestMTU(snap, s.name)
 	}
 	for i := range w.rxqs {
 		r := &w.rxqs[i]
@@ -287,8 +289,18 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 	}
 }
 
-// frameOverhead is what a frame has beyond its L3 packet: Ethernet and one VLAN tag.
-const frameOverhead = 14 + 4
+// guestMTU is the MTU that the guest of a port was told (flow.Binding.MTU): it gets
+// nothing larger (virtio 1.2, 5.1.6.4).
+func (w *Worker) guestMTU(snap *pipeline.Snapshot, name string) int {
+	mtu := noLimit
+	if e := w.pool.cfg.Endpoint; e != nil {
+		mtu = e.InnerMTU()
+	}
+	if b, ok := snap.Binding(name); ok && b.MTU != 0 {
+		mtu = min(mtu, int(b.MTU))
+	}
+	return mtu
+}
 
 // sleep waits for packets, if every queue can say when they come; if not, for a
 // short time.

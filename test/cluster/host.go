@@ -172,7 +172,7 @@ func (h *Host) down(names []string) ([]string, error) {
 }
 
 // CheckConserved waits until the host is quiet and holds its books to account:
-// received = sent + dropped, nothing held.
+// received + generated = sent + dropped, nothing held.
 //
 //	error: the counts, if they never add up
 func (h *Host) CheckConserved() (hostapi.Stats, error) {
@@ -180,10 +180,10 @@ func (h *Host) CheckConserved() (hostapi.Stats, error) {
 	var last error
 	err := h.c.Lab.WaitFor("counters of "+h.Name+" to add up", readyLimit, func() bool {
 		s, last = h.Stats()
-		return last == nil && s.Held == 0 && s.RxPackets == s.TxPackets+s.Dropped
+		return last == nil && s.Held == 0 && s.RxPackets+s.Generated == s.TxPackets+s.Dropped
 	})
 	if err != nil {
-		return s, errors.Join(fmt.Errorf("%w: received %d, sent %d, dropped %d, held %d", err, s.RxPackets, s.TxPackets, s.Dropped, s.Held), last)
+		return s, errors.Join(fmt.Errorf("%w: received %d, generated %d, sent %d, dropped %d, held %d", err, s.RxPackets, s.Generated, s.TxPackets, s.Dropped, s.Held), last)
 	}
 	return s, nil
 }

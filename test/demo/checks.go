@@ -111,9 +111,9 @@ func (n *network) conservation(rep *report) error {
 	for _, m := range n.plan.hosts {
 		s, quiet := n.Host(m.Name).CheckConserved()
 		rep.add(n.lab, check{
-			What: "counters", From: m.Name, Where: "all ports: in = out + dropped", Unit: "packets",
+			What: "counters", From: m.Name, Where: "all ports: in + made = out + dropped", Unit: "packets",
 			Sent: int64(s.RxPackets), Received: int64(s.TxPackets),
-			Detail: fmt.Sprintf("%d held; dropped: %s; %d rules, %d flows, %s", s.Held, dropText(s.Drops), s.Rules, s.Flows, s.Memory),
+			Detail: fmt.Sprintf("%d made, %d held; dropped: %s; %d rules, %d flows, %s", s.Generated, s.Held, dropText(s.Drops), s.Rules, s.Flows, s.Memory),
 			OK:     quiet == nil && s.RxPackets > 0,
 		})
 	}

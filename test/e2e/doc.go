@@ -7,7 +7,7 @@
 //	QEMU guest                  batond                     └── raw socket
 //
 // Invariants, checked after every test by the helpers in harness_test.go:
-//   - a host's books balance: received = sent + dropped, nothing held;
+//   - a host's books balance: received + generated = sent + dropped, nothing held;
 //   - packet buffers are back where they were before VMs came;
 //   - no process ended by itself, and the lab leaves nothing behind.
 //

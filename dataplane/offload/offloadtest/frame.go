@@ -144,6 +144,33 @@ func Cut(frame []byte, segSize int) (out [][]byte) {
 	return out
 }
 
+// Frames is what a receiver that does the rest makes of b, with size bytes of outer
+// headers taken off: complete frames, the naive way.
+func Frames(b *buf.Buf, outer int) [][]byte {
+	f := make([]byte, b.Len())
+	b.CopyOut(0, f)
+	f = f[outer:]
+	if b.OlFlags&buf.TxWork == 0 {
+		return [][]byte{f}
+	}
+	if f = Whole(f); b.OlFlags&buf.TxTCPSeg == 0 {
+		return [][]byte{f}
+	}
+	return Cut(f, b.Lengths().SegSize)
+}
+
+// Whole is frame with its L4 checksum made, in place.
+func Whole(frame []byte) []byte {
+	l := Locate(frame)
+	l4 := frame[l.L4:]
+	if l.Proto == hdr.ProtoTCP {
+		hdr.TCP(l4).SetChecksum(l.pseudo(frame, len(l4)))
+	} else {
+		hdr.UDP(l4).SetChecksum(l.pseudo(frame, len(l4)))
+	}
+	return frame
+}
+
 // TCP is a random whole TCP segment with up to most bytes of payload: over IPv4 or
 // IPv6, with options, extensions, a VLAN tag and flags, or without.
 func TCP(t *rapid.T, most int) []byte {

@@ -1,0 +1,68 @@
+package worker
+
+import (
+	"baton/dataplane/buf"
+	"baton/dataplane/pmtu"
+)
+
+// How many ICMP messages about packets that were too big go back to a port, by each
+// worker: so many at once, and then so many a second. A sender needs one for each
+// destination; nobody may use the switch to make traffic.
+const (
+	answersAtOnce  = 32
+	answersASecond = 100
+)
+
+// quota is what is left of it for one port, and when it was last looked at.
+type quota struct {
+	left uint32
+	at   uint64 // cycles
+}
+
+// take takes one message from the quota; false if none is left.
+func (q *quota) take(now uint64) bool {
+	each := toCycles(1e9 / answersASecond)
+	switch {
+	case q.at == 0:
+		q.left, q.at = answersAtOnce, now
+	case now-q.at >= each:
+		n := (now - q.at) / each
+		q.at += n * each
+		q.left = uint32(min(uint64(q.left)+n, answersAtOnce))
+	}
+	if q.left == 0 {
+		return false
+	}
+	q.left--
+	return true
+}
+
+// tooBig is the ICMP message that tells the sender of b, a packet from queue r that has
+// not been edited, that no more than mtu bytes get through; nil if nobody is to be told:
+// the packet is none to be answered (package pmtu), the port had many answers
+// already, no buffer is free. Packets from the underlay are not answered either: the
+// way back through the tunnel is that of rules of another host, for packets that came
+// through routers too, and that host has told its guests what gets through.
+//
+//	owner: the caller owns the message
+func (w *Worker) tooBig(r *rxQueue, b *buf.Buf, mtu int) *buf.Buf {
+	if r.underlay || !pmtu.Answers(b, mtu) || !w.quota[r.slot].take(cycles()) {
+		return nil
+	}
+	a := w.cache.Alloc()
+	if a != nil {
+		pmtu.Answer(a, b, mtu)
+	}
+	return a
+}
+
+// reply sends what tooBig made, if it made anything, back by the port that the packet
+// came from.
+func (w *Worker) reply(r *rxQueue, a *buf.Buf) {
+	if a == nil {
+		return
+	}
+	w.ports[r.slot].Generated.Add(1)
+	w.counters.Answers.Add(1)
+	w.work.told.add(a, r.slot, uint32(r.slot))
+}
