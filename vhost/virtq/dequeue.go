@@ -45,6 +45,9 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		}
 		done++
 	}
+	if q.inOrder {
+		done = w.fold(done)
+	}
 	q.finish(vw, done)
 	q.notify(vw)
 	q.filled = 0

@@ -97,9 +97,11 @@ func newRigOn(t testing.TB, mem *drivertest.Mem, num int, change func(*virtq.Con
 	}
 	if g.cfg.Packed {
 		g.pack = drivertest.NewPacked(g.mem, num, 0)
+		g.pack.InOrder = g.cfg.InOrder
 		g.drv, g.cfg.Base = g.pack, 0x80008000
 	} else {
 		g.split = drivertest.NewRing(g.mem, num, 0)
+		g.split.InOrder = g.cfg.InOrder
 		g.drv = g.split
 	}
 	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()

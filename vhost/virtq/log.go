@@ -8,6 +8,9 @@ import "baton/vhost/guestmem"
 // logChain notes the bytes that were written to c.
 func (q *queue) logChain(vw *view, c *chain) {
 	left := c.written
+	if left == 0 {
+		return
+	}
 	for _, d := range q.window.buffers(c) {
 		n := min(d.Len, left)
 		vw.log.Mark(d.Addr, uint64(n))

@@ -207,7 +207,11 @@ func (q *queue) Discard() int {
 	q.window.reset()
 	q.format.peek(vw, buf.Burst)
 	n := len(q.window.chains)
-	q.finish(vw, n)
+	done := n
+	if q.inOrder {
+		done = q.window.fold(n)
+	}
+	q.finish(vw, done)
 	q.notify(vw)
 	q.stats.Discarded.Add(uint64(n))
 	return n

@@ -57,7 +57,8 @@ func startIndex(ring *guestmem.SplitRing, base uint16) uint16 {
 
 func (q *Split) find(t *guestmem.Table, cfg *Config, vw *view) (err error) {
 	vw.split, err = t.SplitRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)
-	vw.used = usedLog{on: cfg.LogUsed, ring: cfg.LogUsedAddr}
+	end := cfg.LogUsedAddr + 6 + 8*uint64(cfg.Num) // wraps only for what is no guest address
+	vw.used = usedLog{on: cfg.LogUsed && end > cfg.LogUsedAddr, ring: cfg.LogUsedAddr}
 	return err
 }
 
@@ -113,7 +114,7 @@ func (q *Split) peek(vw *view, n int) {
 		}
 		d := vw.split.Desc(head)
 		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
-			w.one(d, chain{id: head})
+			w.one(d, chain{id: head, slots: 1})
 		} else if w.why = q.load(vw, head, &d); w.why != ReasonNone {
 			return
 		}
@@ -140,7 +141,7 @@ func (q *Split) load(vw *view, head uint16, d *guestmem.Desc) Reason {
 			return why
 		}
 		if cut || d.Flags&guestmem.DescIndirect != 0 || d.Flags&guestmem.DescNext == 0 {
-			w.close(first, chain{id: head, cut: cut})
+			w.close(first, chain{id: head, slots: 1, cut: cut})
 			return ReasonNone
 		}
 		next := d.Next
@@ -162,11 +163,11 @@ func (q *Split) complete(vw *view, n int) {
 	for i := range q.window.chains[:n] {
 		c := &q.window.chains[i]
 		vw.split.SetUsed(q.used, uint32(c.id), c.written)
-		q.used++
+		q.used += c.slots
 	}
-	q.lastAvail += uint16(n)
+	q.lastAvail += q.used - first
 	q.window.drop(n)
-	vw.markEntries(4, 8, uint64(first)%uint64(q.num), uint64(n), uint64(q.num))
+	vw.markEntries(4, 8, uint64(first)%uint64(q.num), uint64(q.used-first), uint64(q.num))
 }
 
 func (q *Split) publish(vw *view) (news, call bool) {

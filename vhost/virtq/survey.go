@@ -30,7 +30,9 @@ var ErrBase = errors.New("base names a slot beyond the packed ring's end")
 // ring (neither mergeable buffers nor indirect descriptors), whose used elements have
 // another length; where the chains in flight begin if nothing at all is used, and rests
 // could be before them; and anything of elements of another back end that do not tell
-// their slots. Then the front end's base stands.
+// their slots. Then the front end's base stands. Where nothing is used and no chain of
+// several slots is to be seen, there were none: a chain of two whose first slot is
+// overwritten is the one case that this misses.
 type survey struct {
 	driver, device position
 	stable         bool // the driver was not in the middle of writing a chain
@@ -83,7 +85,7 @@ func look(ring *guestmem.PackedRing, inOrder bool) (s survey) {
 	case l.blind, l.rows && l.writes, l.gaps > 1:
 	default:
 		s.exact = true
-		s.isTorn = l.gaps == 1 || l.rest == 1 && !l.rows && !inOrder
+		s.isTorn = l.gaps == 1
 		s.torn = l.from.forward(uint16(l.gap), l.num)
 	}
 	return s
@@ -115,9 +117,8 @@ type lap struct {
 	num    uint32
 	from   position
 	end    uint32 // slots up to the end of the last used element
-	rest   uint32 // available-looking slots before the first used element
 	gaps   int    // runs of such between used elements
-	gap    uint32 // where the last of them begins; 0: at the rest
+	gap    uint32 // where the last of them begins
 	rows   bool   // chains of several slots were there
 	writes bool   // used elements of a receive ring were there
 	blind  bool   // an element does not tell its slots
@@ -132,10 +133,7 @@ func (l *lap) walk() {
 		if at.holds(w.Flags()) {
 			run++
 		} else {
-			switch {
-			case run > 0 && l.end == 0:
-				l.rest = run
-			case run > 0:
+			if run > 0 && l.end > 0 {
 				l.gaps++
 				l.gap = k - run
 			}

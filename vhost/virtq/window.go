@@ -8,7 +8,7 @@ import "baton/vhost/guestmem"
 type chain struct {
 	first, num uint16 // window.descs[first:first+num]
 	id         uint16 // split: head; packed: buffer id
-	slots      uint16 // ring entries that it takes: packed only
+	slots      uint16 // entries that it takes: of a split ring's available ring, of a packed ring
 	head       uint16 // packed: the first slot's flags
 	cut        bool   // it goes on: more than maxPieces descriptors
 	written    uint32 // bytes that we wrote, for the used element
@@ -53,6 +53,23 @@ func (w *window) drop(n int) {
 	for i := range w.chains {
 		w.chains[i].first -= gone
 	}
+}
+
+// fold makes the first n chains, all read and none written, one: a driver with
+// IN_ORDER needs a single used element for a batch, with the id of its last chain,
+// where the first one's would be (virtio 1.2 sections 2.7.9 and 2.8.9). The rest of
+// the window is forgotten.
+func (w *window) fold(n int) int {
+	if n < 2 {
+		return n
+	}
+	c := &w.chains[0]
+	for i := range w.chains[1:n] {
+		c.slots += w.chains[1+i].slots
+	}
+	c.id = w.chains[n-1].id
+	w.chains = w.chains[:1]
+	return 1
 }
 
 // room tells whether another chain of any length may be read.

@@ -9,6 +9,7 @@ package drivertest
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -100,6 +101,11 @@ type Ring struct {
 	AvailIdx          uint16 // next index to publish
 	LastUsed          uint16 // next used element to take
 	AvailFlags        uint16
+	// InOrder: a used element may stand for all chains up to the one that it names.
+	InOrder bool
+
+	flight []uint16 // heads in flight, oldest first
+	until  int      // chains of a batch that are not taken yet
 }
 
 // NewRing lays a ring of num entries at offset off (page aligned) of m.
@@ -137,6 +143,9 @@ func (r *Ring) word(off int) *uint32 {
 func (r *Ring) Put(head uint16) {
 	binary.LittleEndian.PutUint16(r.Mem.Bytes[r.Avail+4+2*(int(r.AvailIdx)%r.Num):], head)
 	r.AvailIdx++
+	if r.InOrder {
+		r.flight = append(r.flight, head)
+	}
 }
 
 // Publish makes what Put wrote visible.
@@ -164,8 +173,17 @@ func (r *Ring) TakeUsed() (id, n uint32, ok bool) {
 		return 0, 0, false
 	}
 	e := r.Mem.Bytes[r.Used+4+8*(int(r.LastUsed)%r.Num):]
+	id, n = binary.LittleEndian.Uint32(e), binary.LittleEndian.Uint32(e[4:])
+	if r.InOrder { // the element of a batch's first stands for all
+		if r.until == 0 {
+			r.until = slices.Index(r.flight, uint16(id)) + 1
+		}
+		id = uint32(r.flight[0])
+		r.until--
+		r.flight = r.flight[1:]
+	}
 	r.LastUsed++
-	return binary.LittleEndian.Uint32(e), binary.LittleEndian.Uint32(e[4:]), true
+	return id, n, true
 }
 
 // SetUsedEvent asks for a call at index v.

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -18,6 +19,13 @@ type Packed struct {
 	Wrap                 bool // and its lap's counter
 	UsedAt               int  // slot in which the next used element is awaited
 	UsedWrap             bool
+
+	// InOrder: a used element may stand for all chains up to the one that it names.
+	InOrder bool
+
+	flight []uint16 // ids in flight, oldest first
+	until  int      // chains of a batch that are not taken yet
+	lens   uint32   // their element's length
 
 	table []guestmem.Desc
 	slots map[uint16]int // taken by each chain in flight, by id
@@ -99,6 +107,9 @@ func (r *Packed) Put(head uint16) {
 		d = r.table[d.Next]
 	}
 	r.slots[head] = slots
+	if r.InOrder {
+		r.flight = append(r.flight, head)
+	}
 	if r.first < 0 {
 		r.first, r.word = start, word
 	} else {
@@ -124,6 +135,9 @@ func (r *Packed) Push(heads ...uint16) {
 
 // TakeUsed returns the next used element, if there is one.
 func (r *Packed) TakeUsed() (id, n uint32, ok bool) {
+	if r.until > 0 {
+		return r.batch()
+	}
 	s := r.Slot(r.UsedAt)
 	want := uint16(0)
 	if r.UsedWrap {
@@ -133,12 +147,27 @@ func (r *Packed) TakeUsed() (id, n uint32, ok bool) {
 	if s.Flags()&(guestmem.DescAvail|guestmem.DescUsed) != want || !known {
 		return 0, 0, false
 	}
-	delete(r.slots, s.ID())
-	r.Skip(slots)
 	if n = s.Len(); s.Flags()&guestmem.DescWrite == 0 {
 		n = 0 // reserved
 	}
+	if r.InOrder {
+		r.lens = n
+		r.until = slices.Index(r.flight, s.ID()) + 1
+		return r.batch()
+	}
+	delete(r.slots, s.ID())
+	r.Skip(slots)
 	return uint32(s.ID()), n, true
+}
+
+// batch takes the next chain of a batch.
+func (r *Packed) batch() (id, n uint32, ok bool) {
+	h := r.flight[0]
+	r.flight = r.flight[1:]
+	r.until--
+	r.Skip(r.slots[h])
+	delete(r.slots, h)
+	return uint32(h), r.lens, true
 }
 
 // Skip passes over n slots of used elements.

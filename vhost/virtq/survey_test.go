@@ -1,0 +1,224 @@
+package virtq_test
+
+import (
+	"testing"
+
+	"baton/vhost/guestmem"
+	"baton/vhost/virtq"
+	"baton/vhost/virtq/drivertest"
+
+	"pgregory.net/rapid"
+)
+
+// A packed ring's back end dies and another starts with what the front end remembers
+// of the ring's first day. Wherever the driver is meanwhile, the ring goes on where it
+// stopped: every chain comes back once and in order. What memory cannot tell is
+// accepted only where it cannot: nothing at all used, and rests possible.
+func TestRestartPackedRing(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		receive, inOrder bool
+		most             int // slots of a chain
+	}{
+		{"transmit", false, false, 1}, {"receive", true, false, 1},
+		{"transmit_chains", false, false, 3}, {"transmit_in_order", false, true, 1},
+		{"transmit_in_order_chains", false, true, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			unknown, known := 0, 0
+			g := newPackedRig(t, 8, func(v *virtq.Config) { v.InOrder = c.inOrder })
+			rapid.Check(t, func(rt *rapid.T) {
+				num := rapid.IntRange(c.most, 12).Draw(rt, "num")
+				g.renew(t, num)
+				r := restarts{rig: g, receive: c.receive, most: c.most}
+				for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+					r.step(t, rt)
+					if rapid.IntRange(0, 3).Draw(rt, "die") > 0 {
+						continue
+					}
+					if r.restart(rt) {
+						known++
+					} else if unknown++; c.most == 1 && !c.inOrder {
+						rt.Fatal("lost a ring of single slots")
+					}
+				}
+			})
+			t.Logf("resumed %d times, %d times it could not be known", known, unknown)
+			if known < 3*unknown {
+				t.Errorf("resumed only %d times of %d", known, known+unknown)
+			}
+		})
+	}
+}
+
+// renew makes the packed ring a fresh one of num slots.
+func (g *rig) renew(t *testing.T, num int) {
+	clear(g.mem.Bytes[:dataOff])
+	order := g.cfg.InOrder
+	g.pack = drivertest.NewPacked(g.mem, num, 0)
+	g.drv, g.pack.InOrder = g.pack, order
+	g.cfg.Num, g.cfg.Base = uint32(num), 0x80008000
+	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()
+	q, err := virtq.New(g.table, g.cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.q = q
+}
+
+type restarts struct {
+	*rig
+	receive      bool
+	most         int
+	pushed, back int
+}
+
+// step lets the driver or the device do something.
+func (r *restarts) step(t *testing.T, rt *rapid.T) {
+	flags := uint16(0)
+	if r.receive {
+		flags = write
+	}
+	switch rapid.IntRange(0, 2).Draw(rt, "who") {
+	case 0:
+		for range rapid.IntRange(1, 12).Draw(rt, "push") {
+			slots := rapid.IntRange(1, r.most).Draw(rt, "slots")
+			if r.pack.Free() < slots {
+				break
+			}
+			id := r.pushed % r.pack.Num
+			for i := range slots { // table entries id, id+1, ...
+				d := guestmem.Desc{Addr: at(dataOff), Len: 120, Flags: flags}
+				if i < slots-1 {
+					d.Flags |= next
+					d.Next = uint16((id + i + 1) % r.pack.Num)
+				}
+				r.pack.SetDesc((id+i)%r.pack.Num, d)
+			}
+			r.pack.Put(uint16(id))
+			r.pushed++
+		}
+		r.pack.Publish()
+	case 1:
+		if r.receive {
+			n := rapid.IntRange(1, 6).Draw(rt, "give")
+			r.give(t, make([][]byte, 0, n)...)
+			for range n {
+				r.give(t, make([]byte, 60))
+			}
+		} else {
+			r.take()
+		}
+	case 2:
+		for range rapid.IntRange(1, 12).Draw(rt, "reclaim") {
+			id, _, ok := r.pack.TakeUsed()
+			if !ok {
+				break
+			}
+			if want := r.back % r.pack.Num; int(id) != want {
+				rt.Fatalf("id %d came back, want %d", id, want)
+			}
+			r.back++
+		}
+	}
+	if r.q.Broken() != virtq.ReasonNone {
+		rt.Fatal(r.q.Broken())
+	}
+}
+
+// restart makes a new device and tells whether it knew where to go on.
+func (r *restarts) restart(rt *rapid.T) bool {
+	want := r.q.State()
+	stale := r.cfg
+	stale.Base = 0x8000
+	q, err := virtq.New(r.table, stale, nil)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	if got := q.State(); got != want {
+		for i := range r.pack.Num {
+			if f := r.pack.Slot(i).Flags(); (f&availBit == 0) == (f&usedBit == 0) {
+				rt.Fatalf("goes on at %#x, stopped at %#x, and slot %d is used", got, want, i)
+			}
+		}
+		stale.Base = want
+		if q, err = virtq.New(r.table, stale, nil); err != nil {
+			rt.Fatal(err)
+		}
+		r.q = q
+		return q.State() == want && false
+	}
+	r.q = q
+	return true
+}
+
+// The device dies between the used elements of a burst and the first one's flags,
+// which come last: the next one finishes the burst.
+func TestRestartFinishesTornBurst(t *testing.T) {
+	for _, receive := range []bool{false, true} {
+		g := newPackedRig(t, 8, nil)
+		flags := uint16(0)
+		if receive {
+			flags = write
+		}
+		for i := range 8 {
+			g.desc(i, at(dataOff), 100, flags, 0)
+		}
+		burst := func(n int) {
+			if receive {
+				for range n {
+					g.vec[0] = nil
+				}
+				frames := make([][]byte, n)
+				for i := range frames {
+					frames[i] = make([]byte, 60)
+				}
+				if g.give(t, frames...) != n {
+					t.Fatal("not taken")
+				}
+			} else if len(g.take()) != n {
+				t.Fatal("not taken")
+			}
+		}
+		g.drv.Push(0, 1)
+		burst(2)
+		g.drv.Push(2, 3, 4)
+		burst(3)
+		g.drv.Push(5, 6)
+		whole := g.pack.Slot(2)
+		g.pack.Raw(2, guestmem.Desc{Addr: at(dataOff), Len: whole.Len(), Next: whole.ID(), Flags: availBit | flags})
+		want := g.q.State()
+		q, err := virtq.New(g.table, g.cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.State() != want || g.pack.Slot(2) != whole {
+			t.Errorf("receive %v: at %#x, want %#x; slot %#x, want %#x", receive, q.State(), want, g.pack.Slot(2), whole)
+		}
+	}
+}
+
+// Elements of another back end do not tell their slots: the front end's word stands.
+// So it does while the driver is found in the middle of a chain for long.
+func TestRestartBelievesBase(t *testing.T) {
+	g := newPackedRig(t, 8, nil)
+	for i := range 8 {
+		g.desc(i, at(dataOff), 100, 0, 0)
+	}
+	g.drv.Push(0, 1, 2, 3, 4)
+	g.take()
+	g.pack.Raw(0, guestmem.Desc{Addr: at(dataOff), Flags: availBit | usedBit, Next: 4})
+	for i := 1; i < 5; i++ {
+		g.pack.Raw(i, guestmem.Desc{Addr: at(dataOff), Len: 100, Flags: availBit, Next: uint16(i)})
+	}
+	g.cfg.Base = g.q.State() & 0xffff // the used half is not needed
+	q, err := virtq.New(g.table, g.cfg, nil)
+	if err != nil || q.State() != 0x80058005 {
+		t.Fatalf("%#x %v", q.State(), err)
+	}
+	g = newPackedRig(t, 8, nil)
+	g.pack.Raw(3, guestmem.Desc{Addr: at(dataOff), Len: 100, Flags: availBit})
+	if q, err = virtq.New(g.table, g.cfg, nil); err != nil || q.State() != 0x80008000 {
+		t.Fatalf("%#x %v", q.State(), err)
+	}
+}
