@@ -1,6 +1,9 @@
 package hdr
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Sum is the ones' complement sum of b (RFC 1071), added to sum; an odd last
 // byte counts as the high byte of a word. Parts of a packet can be summed one
@@ -8,23 +11,74 @@ import "encoding/binary"
 //
 //	alloc: 0
 func Sum(b []byte, sum uint32) uint32 {
-	s := uint64(sum)
-	for len(b) >= 8 {
-		v := binary.BigEndian.Uint64(b)
-		s += v>>32 + v&0xffffffff
-		b = b[8:]
-	}
-	for len(b) >= 2 {
-		s += uint64(binary.BigEndian.Uint16(b))
-		b = b[2:]
-	}
-	if len(b) == 1 {
-		s += uint64(b[0]) << 8
-	}
+	s := uint64(fold(sumWords(b))) + uint64(sum)
 	for s>>16 != 0 {
 		s = s>>16 + s&0xffff
 	}
 	return uint32(s)
+}
+
+// sumWords is the sum of b as 64-bit words with end-around carry. The order of the
+// bytes in a word does not matter to the sum but for its own (RFC 1071 2(B)): words
+// are taken as a little-endian host has them, so that the sum comes out swapped.
+func sumWords(b []byte) uint64 {
+	var s, carry uint64
+	for len(b) >= 32 { // one chain of additions with carry
+		w := (*[32]byte)(b)
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[0:8]), 0)
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[8:16]), carry)
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[16:24]), carry)
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(w[24:32]), carry)
+		s += carry // never beyond 64 bits: a chain that begins without carry cannot end with all ones and one
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		s, carry = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s += carry
+		b = b[8:]
+	}
+	var last uint64 // at most 7 bytes, all at even places
+	if len(b) >= 4 {
+		last = uint64(binary.LittleEndian.Uint32(b))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		last += uint64(binary.LittleEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		last += uint64(b[0])
+	}
+	s, carry = bits.Add64(s, last, 0)
+	return s + carry
+}
+
+// fold is a sum of sumWords as 16 bits in network order.
+func fold(s uint64) uint16 {
+	s = s>>32 + s&0xffffffff
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return bits.ReverseBytes16(uint16(s))
+}
+
+// Complete writes a checksum whose field, offset bytes behind start, holds the sum of
+// what is covered besides the bytes from start to b's end (a pseudo header's): what a
+// sender leaves to its network card (virtio 1.2, 5.1.6.2). 0 is written as 0xffff,
+// which is the same to whoever adds it up, and not UDP's "none" (RFC 768).
+//
+//	out:   false, and nothing done, if the field does not lie behind start in b
+//	alloc: 0
+func Complete(b []byte, start, offset int) bool {
+	if start < 0 || offset < 0 || start > len(b) || offset > len(b)-start-2 {
+		return false
+	}
+	c := Finish(Sum(b[start:], 0))
+	if c == 0 {
+		c = 0xffff
+	}
+	binary.BigEndian.PutUint16(b[start+offset:], c)
+	return true
 }
 
 // Finish is the checksum that belongs to a sum: its ones' complement.
