@@ -1,6 +1,7 @@
 package guestmem
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -196,20 +197,40 @@ func (c *Cursor) TableDesc(t *DescTable, i uint16) (Desc, bool) {
 	return Desc{Addr: raw[0], Len: uint32(raw[1]), Flags: uint16(raw[1] >> 32), Next: uint16(raw[1] >> 48)}, true
 }
 
-// PutHeader writes a virtio_net_hdr without offloads in front of a frame: size is
-// 12, or 10 for legacy drivers, and the span is at least that long.
+// HeaderSize is that of a virtio_net_hdr with num_buffers, in bytes; legacy drivers
+// have two less.
+const HeaderSize = 12
+
+// PutHeader writes the first size bytes of h, a virtio_net_hdr, to the span's start:
+// 12, or 10 for legacy drivers. False if the span is shorter.
 //
 //	spec: virtio 1.2 section 5.1.6
-func (s Span) PutHeader(size int, numBuffers uint16) bool {
+func (s Span) PutHeader(h *[HeaderSize]byte, size int) bool {
 	if int(s.n) < size {
 		return false
 	}
 	// SAFETY: size <= n bytes; unaligned stores are fine on our platforms.
-	*(*uint64)(s.p) = 0
-	if size == 12 {
-		*(*uint32)(unsafe.Add(s.p, 8)) = uint32(numBuffers) << 16
+	*(*uint64)(s.p) = binary.LittleEndian.Uint64(h[:])
+	if size == HeaderSize {
+		*(*uint32)(unsafe.Add(s.p, 8)) = binary.LittleEndian.Uint32(h[8:])
 	} else {
-		*(*uint16)(unsafe.Add(s.p, 8)) = 0
+		*(*uint16)(unsafe.Add(s.p, 8)) = binary.LittleEndian.Uint16(h[8:])
+	}
+	return true
+}
+
+// GetHeader copies the first size bytes, as for PutHeader, to h, each once, and
+// clears the rest of h. False if the span is shorter.
+func (s Span) GetHeader(h *[HeaderSize]byte, size int) bool {
+	if int(s.n) < size {
+		return false
+	}
+	// SAFETY: size <= n bytes; unaligned loads are fine on our platforms.
+	binary.LittleEndian.PutUint64(h[:], *(*uint64)(s.p))
+	if size == HeaderSize {
+		binary.LittleEndian.PutUint32(h[8:], *(*uint32)(unsafe.Add(s.p, 8)))
+	} else {
+		binary.LittleEndian.PutUint32(h[8:], uint32(*(*uint16)(unsafe.Add(s.p, 8))))
 	}
 	return true
 }

@@ -11,7 +11,8 @@ type verdict uint8
 const (
 	frameOK verdict = iota
 	frameDropped
-	frameBad // the ring is to be broken
+	frameLater // no buffer: the chain stays
+	frameBad   // the ring is to be broken
 )
 
 // Dequeue implements Ring.
@@ -23,7 +24,7 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 	w := &q.window
 	w.reset()
 	q.format.peek(vw, buf.Burst)
-	n, done, bytes := 0, 0, uint64(0)
+	n, done, bytes := 0, 0, 0
 	for i := range w.chains {
 		b := c.Alloc()
 		if b == nil {
@@ -32,18 +33,20 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		}
 		v[n] = b
 		q.filled = n + 1
-		what := q.readFrame(vw, &w.chains[i], b)
+		what := q.readFrame(vw, c, &w.chains[i], b)
 		if what == frameOK {
-			bytes += uint64(b.Len())
+			bytes += b.Len()
 			n++
 		} else {
 			c.Free(b)
 		}
 		q.filled = n
-		if what == frameBad {
+		if what > frameDropped {
 			break
 		}
-		done++
+		if done++; bytes > maxBytes {
+			break
+		}
 	}
 	if q.inOrder {
 		done = w.fold(done)
@@ -53,58 +56,144 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 	q.filled = 0
 	if n > 0 {
 		q.stats.Packets.Add(uint64(n))
-		q.stats.Bytes.Add(bytes)
+		q.stats.Bytes.Add(uint64(bytes))
 	}
 	return n
 }
 
-// readFrame copies the frame of chain ch, without its virtio header, into b.
-func (q *queue) readFrame(vw *view, ch *chain, b *buf.Buf) verdict {
+// readFrame copies the frame of chain ch, without its virtio header, into b, and gives
+// b what the header asks for. The header is read once, into q.hdr, and judged there.
+func (q *queue) readFrame(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
+	what := q.readSimple(vw, ch, b)
+	if what == frameLater {
+		what = q.readChain(vw, c, ch, b)
+	}
+	if what != frameOK {
+		return what
+	}
+	if b.Len() < minFrame {
+		q.stats.ShortFrame.Add(1)
+		return frameDropped
+	}
+	switch q.hdr.Decode(b, q.net) {
+	case HeaderBad:
+		q.stats.BadHeader.Add(1)
+		return frameDropped
+	case HeaderTooBig:
+		q.stats.TooBig.Add(1)
+		return frameDropped
+	}
+	if b.OlFlags&buf.TxWork != 0 {
+		q.countOffload(b)
+	}
+	return frameOK
+}
+
+// countOffload counts a frame with buf.TxWork.
+func (q *queue) countOffload(b *buf.Buf) {
+	if b.OlFlags&buf.TxTCPSeg != 0 {
+		q.stats.GSO.Add(1)
+	} else {
+		q.stats.PartialCsum.Add(1)
+	}
+}
+
+// readSimple is readChain for what nearly all chains are: one descriptor in one
+// region, with a frame that fits b. frameLater: it is not so, and nothing is done.
+func (q *queue) readSimple(vw *view, ch *chain, b *buf.Buf) verdict {
+	if ch.num != 1 || ch.cut {
+		return frameLater
+	}
+	d := &q.window.descs[ch.first]
+	s, ok := vw.cursor.Span(d.Addr, d.Len)
+	n := int(d.Len) - q.hdrSize
+	if !ok || d.Flags&guestmem.DescWrite != 0 || s.Len() != int(d.Len) || n < 0 || n > b.Tailroom() {
+		return frameLater
+	}
+	s.GetHeader((*[guestmem.HeaderSize]byte)(&q.hdr), q.hdrSize)
+	s.Slice(uint32(q.hdrSize), uint32(n)).Read(b.Append(n))
+	return frameOK
+}
+
+// reader is how far readChain has come.
+type reader struct {
+	head   *buf.Buf
+	last   *buf.Buf // segment that is filled
+	header int      // bytes of q.hdr that were read
+}
+
+// readChain reads chain ch piece by piece: header first, then the frame, into b and
+// as many further segments as a super-segment needs.
+func (q *queue) readChain(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
 	descs := q.window.buffers(ch)
-	skip := uint32(q.hdrSize)
+	r := reader{head: b, last: b}
+	q.hdr = NetHeader{}
 	for i := range descs {
-		if descs[i].Flags&guestmem.DescWrite != 0 {
+		d := &descs[i]
+		if d.Flags&guestmem.DescWrite != 0 {
 			q.bad(ReasonWritable)
 			return frameBad
 		}
-		if what := q.readBuffer(vw, &descs[i], &skip, b); what != frameOK {
-			return what
+		for addr, left := d.Addr, d.Len; ; {
+			s, ok := vw.cursor.Span(addr, left)
+			if !ok {
+				q.bad(ReasonBadAddress)
+				return frameBad
+			}
+			addr += uint64(s.Len())
+			left -= uint32(s.Len())
+			if what := q.readPiece(c, &r, s); what != frameOK {
+				return what
+			}
+			if left == 0 {
+				break
+			}
 		}
 	}
 	if ch.cut {
 		q.stats.TooBig.Add(1)
 		return frameDropped
 	}
-	if b.Len() < minFrame {
-		q.stats.ShortFrame.Add(1)
-		return frameDropped
+	return frameOK
+}
+
+// readPiece takes what is left of the header out of s, and appends the rest to the frame.
+func (q *queue) readPiece(c *buf.Cache, r *reader, s guestmem.Span) verdict {
+	if r.header < q.hdrSize {
+		n := s.Read(q.hdr[r.header:q.hdrSize])
+		r.header += n
+		s = s.Slice(uint32(n), uint32(s.Len()))
+	}
+	for s.Len() > 0 {
+		n := min(s.Len(), r.last.Tailroom())
+		if n == 0 {
+			if what := q.extend(c, r); what != frameOK {
+				return what
+			}
+			continue
+		}
+		s.Read(r.last.Append(n))
+		if r.last != r.head {
+			r.head.PktLen += uint32(n)
+		}
+		s = s.Slice(uint32(n), uint32(s.Len()))
 	}
 	return frameOK
 }
 
-// readBuffer appends one buffer to b, less the part of the header that is in it.
-func (q *queue) readBuffer(vw *view, d *guestmem.Desc, skip *uint32, b *buf.Buf) verdict {
-	for addr, left := d.Addr, d.Len; ; {
-		s, ok := vw.cursor.Span(addr, left)
-		if !ok {
-			q.bad(ReasonBadAddress)
-			return frameBad
-		}
-		n := uint32(s.Len())
-		addr += uint64(n)
-		left -= n
-		cut := min(*skip, n)
-		*skip -= cut
-		if n > cut {
-			dst := b.Append(int(n - cut))
-			if dst == nil {
-				q.stats.TooBig.Add(1)
-				return frameDropped
-			}
-			s.Slice(cut, n-cut).Read(dst)
-		}
-		if left == 0 {
-			return frameOK
-		}
+// extend gives the frame another segment, if it is one that may have several.
+func (q *queue) extend(c *buf.Cache, r *reader) verdict {
+	if q.hdr[1] == netGSONone || q.net&(NetHostTSO4|NetHostTSO6) == 0 || r.head.Len() > maxFrame {
+		q.stats.TooBig.Add(1)
+		return frameDropped
 	}
+	seg := c.Alloc()
+	if seg == nil {
+		q.stats.NoBuffer.Add(1)
+		return frameLater
+	}
+	seg.DataOff = 0 // nobody prepends to it
+	r.head.Link(r.last, seg)
+	r.last = seg
+	return frameOK
 }

@@ -29,7 +29,11 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 			}
 			break
 		}
-		q.scatter(b, r.chains)
+		if !q.header(b, r.chains) {
+			q.stats.Unfinished.Add(1)
+			continue
+		}
+		q.scatter(b)
 		r.done += r.chains
 		sent++
 		bytes += uint64(b.Len())
@@ -156,27 +160,31 @@ func (q *queue) gatherBuffer(vw *view, d *guestmem.Desc, need int) (got int, ok 
 	}
 }
 
-// scatter writes header and frame of b over the pieces, which hold exactly that much.
-func (q *queue) scatter(b *buf.Buf, chains int) {
+// header makes q.hdr the header of b, which lies in so many chains; false if the driver
+// cannot take b as it is.
+func (q *queue) header(b *buf.Buf, chains int) bool {
+	if b.OlFlags == 0 && b.NbSegs == 1 {
+		q.hdr = NetHeader{10: byte(chains), 11: byte(chains >> 8)}
+		return true
+	}
+	if !q.hdr.Encode(b, q.net, uint16(chains)) || b.NbSegs > 1 && q.hdr[1] == netGSONone {
+		return false
+	}
+	switch {
+	case b.OlFlags&buf.TxWork != 0:
+		q.countOffload(b)
+	case q.hdr[0]&netDataValid != 0:
+		q.stats.DataValid.Add(1)
+	}
+	return true
+}
+
+// scatter writes q.hdr and the frame of b over the pieces, which hold exactly that much.
+func (q *queue) scatter(b *buf.Buf) {
 	at := 0
 	s := q.pieces[0]
-	if s.PutHeader(q.hdrSize, uint16(chains)) {
-		s = s.Slice(uint32(q.hdrSize), uint32(s.Len()))
-	} else {
-		var hdr [12]byte // little endian, all zero but num_buffers
-		hdr[10], hdr[11] = byte(chains), byte(chains>>8)
-		for src := hdr[:q.hdrSize]; len(src) > 0; {
-			n := s.Write(src)
-			src = src[n:]
-			s = s.Slice(uint32(n), uint32(s.Len()))
-			if s.Len() == 0 && len(src) > 0 {
-				at++
-				s = q.pieces[at]
-			}
-		}
-	}
-	for seg := b; seg != nil; seg = seg.Next {
-		for src := seg.Data(); len(src) > 0; {
+	write := func(src []byte) {
+		for len(src) > 0 {
 			if s.Len() == 0 {
 				at++
 				s = q.pieces[at]
@@ -185,5 +193,13 @@ func (q *queue) scatter(b *buf.Buf, chains int) {
 			src = src[n:]
 			s = s.Slice(uint32(n), uint32(s.Len()))
 		}
+	}
+	if s.PutHeader((*[guestmem.HeaderSize]byte)(&q.hdr), q.hdrSize) {
+		s = s.Slice(uint32(q.hdrSize), uint32(s.Len()))
+	} else {
+		write(q.hdr[:q.hdrSize])
+	}
+	for seg := b; seg != nil; seg = seg.Next {
+		write(seg.Data())
 	}
 }

@@ -134,12 +134,14 @@ func (g *rig) desc(i int, addr uint64, n int, flags, nx uint16) {
 	g.drv.SetDesc(i, guestmem.Desc{Addr: addr, Len: uint32(n), Flags: flags, Next: nx})
 }
 
-// frame fills n bytes at offset off with a pattern, and returns a copy.
+// frame fills n bytes at offset off with a pattern, and returns a copy. The header
+// before them becomes that of a frame without offloads.
 func (g *rig) frame(off, n int, seed byte) []byte {
 	out := make([]byte, n)
 	for i := range out {
 		out[i] = byte(i)*7 + seed
 	}
+	clear(g.mem.Bytes[off-12 : off])
 	copy(g.mem.Bytes[off:], out)
 	return out
 }

@@ -44,8 +44,10 @@ type queue struct {
 	allowed   uint16 // descriptor flags that the features allow
 	eventIdx  bool
 	inOrder   bool
+	net       uint64 // Net... masks
 
 	window window
+	hdr    NetHeader       // private copy of the present frame's
 	pieces []guestmem.Span // one received frame's buffers
 	filled int             // buffers in a Dequeue's vector, for Fault
 	// onBroken pokes the control side; it does not block.
@@ -69,7 +71,7 @@ type view struct {
 func (q *queue) setup(f format, t *guestmem.Table, cfg *Config, onBroken func()) (*view, error) {
 	q.format = f
 	q.num, q.hdrSize, q.mergeable = cfg.Num, cfg.HeaderSize, cfg.Mergeable
-	q.eventIdx, q.inOrder, q.onBroken = cfg.EventIdx, cfg.InOrder, onBroken
+	q.eventIdx, q.inOrder, q.net, q.onBroken = cfg.EventIdx, cfg.InOrder, cfg.Net, onBroken
 	q.window = newWindow()
 	q.pieces = make([]guestmem.Span, 0, maxPieces)
 	q.allowed = guestmem.DescNext | guestmem.DescWrite

@@ -11,12 +11,14 @@ type Ring interface {
 	// Dequeue takes up to a burst of frames out of a guest's transmit ring into v.
 	//
 	//	owner: v[:n] becomes the caller's    alloc: 0    conc: the ring's worker
-	//	drops: short frames and frames larger than a buffer, counted in Stats
+	//	out:   frames with the offload flags that their headers ask for
+	//	drops: short frames, frames larger than a buffer that are no super-segments,
+	//	frames with bad headers, counted in Stats
 	Dequeue(c *buf.Cache, v *buf.Vec) int
 	// Discard takes a burst of chains off a transmit ring unread, and returns how many.
 	Discard() int
 	// Enqueue puts v[:n] into a guest's receive ring and returns how many it took:
-	// those were copied, or dropped and counted, and freed into c.
+	// those were copied, or dropped and counted (TooBig, Unfinished), and freed into c.
 	//
 	//	alloc: 0    conc: the ring's worker
 	Enqueue(c *buf.Cache, v *buf.Vec, n int) int
@@ -54,7 +56,14 @@ type Stats struct {
 	Bytes      stats.Counter // of those frames, without virtio header
 	ShortFrame stats.Counter // dropped: shorter than the headers
 	TooBig     stats.Counter // dropped: larger than a buffer, or than the driver's, or in too many pieces
+	BadHeader  stats.Counter // dropped: the virtio header asks for what was not negotiated or does not fit the frame
+	Unfinished stats.Counter // dropped: the frame asks for what the driver did not negotiate
 	Discarded  stats.Counter // dropped: the ring was disabled
+
+	GSO         stats.Counter // frames moved that are super-segments
+	PartialCsum stats.Counter // frames moved, no super-segments, whose checksum is not complete
+	DataValid   stats.Counter // frames that the driver got with DATA_VALID
+
 	NoBuffer   stats.Counter // bursts cut short: the pool was empty
 	Full       stats.Counter // bursts cut short: the guest gave no buffers
 	Calls      stats.Counter // interrupts sent
@@ -71,6 +80,13 @@ const maxWalk = 1024
 // maxPieces bounds the descriptors that one frame is spread over, however long the
 // ring is: a frame of 64 KiB in buffers of 64 bytes.
 const maxPieces = 1024
+
+// maxBytes ends a burst: super-segments are 40 times as long as ordinary frames, and
+// a worker shall not copy for one guest alone meanwhile.
+const maxBytes = 256 << 10
+
+// maxFrame is a super-segment: the longest IP packet, Ethernet header and a VLAN tag.
+const maxFrame = 65535 + 18
 
 // minFrame is an Ethernet header.
 const minFrame = 14
