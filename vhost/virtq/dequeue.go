@@ -187,12 +187,11 @@ func (q *queue) extend(c *buf.Cache, r *reader) verdict {
 		q.stats.TooBig.Add(1)
 		return frameDropped
 	}
-	seg := c.Alloc()
+	seg := c.AllocSegment()
 	if seg == nil {
 		q.stats.NoBuffer.Add(1)
 		return frameLater
 	}
-	seg.DataOff = 0 // nobody prepends to it
 	r.head.Link(r.last, seg)
 	r.last = seg
 	return frameOK

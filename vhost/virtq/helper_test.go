@@ -95,16 +95,7 @@ func newRigOn(t testing.TB, mem *drivertest.Mem, num int, change func(*virtq.Con
 	if change != nil {
 		change(&g.cfg)
 	}
-	if g.cfg.Packed {
-		g.pack = drivertest.NewPacked(g.mem, num, 0)
-		g.pack.InOrder = g.cfg.InOrder
-		g.drv, g.cfg.Base = g.pack, 0x80008000
-	} else {
-		g.split = drivertest.NewRing(g.mem, num, 0)
-		g.split.InOrder = g.cfg.InOrder
-		g.drv = g.split
-	}
-	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()
+	g.drive(num)
 	q, err := virtq.New(g.table, g.cfg, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +115,20 @@ func newRigOn(t testing.TB, mem *drivertest.Mem, num int, change func(*virtq.Con
 		}
 	})
 	return g
+}
+
+// drive gives the rig a fresh driver for a ring of num entries in g.cfg's format.
+func (g *rig) drive(num int) {
+	if g.cfg.Packed {
+		g.pack = drivertest.NewPacked(g.mem, num, 0)
+		g.pack.InOrder = g.cfg.InOrder
+		g.drv, g.cfg.Base = g.pack, 0x80008000
+	} else {
+		g.split = drivertest.NewRing(g.mem, num, 0)
+		g.split.InOrder = g.cfg.InOrder
+		g.drv = g.split
+	}
+	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()
 }
 
 // at is the guest address of offset off.

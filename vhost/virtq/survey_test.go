@@ -5,7 +5,6 @@ import (
 
 	"baton/vhost/guestmem"
 	"baton/vhost/virtq"
-	"baton/vhost/virtq/drivertest"
 
 	"pgregory.net/rapid"
 )
@@ -54,11 +53,8 @@ func TestRestartPackedRing(t *testing.T) {
 // renew makes the packed ring a fresh one of num slots.
 func (g *rig) renew(t *testing.T, num int) {
 	clear(g.mem.Bytes[:dataOff])
-	order := g.cfg.InOrder
-	g.pack = drivertest.NewPacked(g.mem, num, 0)
-	g.drv, g.pack.InOrder = g.pack, order
-	g.cfg.Num, g.cfg.Base = uint32(num), 0x80008000
-	g.cfg.Desc, g.cfg.Avail, g.cfg.Used = g.drv.UserAddrs()
+	g.cfg.Num = uint32(num)
+	g.drive(num)
 	q, err := virtq.New(g.table, g.cfg, nil)
 	if err != nil {
 		t.Fatal(err)
