@@ -3,10 +3,10 @@ package virtq
 import (
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
+	"baton/vhost/eventfd"
 )
 
-// EventFD is a slot for an eventfd that a worker writes and the control side
+// EventFD is a slot for an eventfd that a worker signals and the control side
 // changes at any time.
 //
 //	owner: the descriptor is the control side's, which closes a replaced one only
@@ -27,22 +27,19 @@ const (
 	SignalBad            // the descriptor does not take signals
 )
 
-var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
-
-// Signal adds one to the eventfd. The descriptor was made non-blocking when it
-// came, so that this does not wait for the peer. A front end (not a guest) that
-// takes the flag back and fills the counter makes it wait all the same: see
-// vhost/README.md.
+// Signal adds one to the eventfd. Whatever the peer does with its flags or its
+// counter, this does not wait: see package eventfd, also for the one exception.
+//
+//	alloc: 0
 func (e *EventFD) Signal() Signalled {
 	fd := int(e.plus1.Load()) - 1
 	if fd < 0 {
 		return SignalNone
 	}
-	_, err := unix.Write(fd, one)
-	switch err {
-	case nil:
+	switch eventfd.Signal(fd) {
+	case eventfd.Sent:
 		return SignalSent
-	case unix.EAGAIN:
+	case eventfd.Full:
 		return SignalFull
 	}
 	return SignalBad

@@ -68,8 +68,8 @@ type Stats struct {
 	Full       stats.Counter // bursts cut short: the guest gave no buffers
 	Calls      stats.Counter // interrupts sent
 	Suppressed stats.Counter // bursts for which the driver wanted none
-	CallsFull  stats.Counter // call descriptor would have blocked: one is pending, none was lost
-	CallsBad   stats.Counter // call descriptor refused the write
+	CallsFull  stats.Counter // call descriptor would have blocked (EventFD.Signal's fallback alone sees that): none was lost
+	CallsBad   stats.Counter // call descriptor takes no signal
 }
 
 // Work a burst may cost: a guest can make a frame of many descriptors, so after this
