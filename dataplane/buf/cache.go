@@ -93,7 +93,11 @@ func (c *Cache) Free(b *Buf) {
 		c.freeChain(b)
 		return
 	}
-	c.put(b)
+	if c.num == cacheSize {
+		c.spill()
+	}
+	c.bufs[c.num] = b
+	c.num++
 }
 
 // own reports whether b is a buffer of this pool that nobody else holds.
@@ -111,19 +115,15 @@ func (c *Cache) freeChain(b *Buf) {
 		}
 		next := b.Next
 		b.Next, b.NbSegs = nil, 1
-		c.put(b)
+		c.Free(b)
 		b = next
 	}
 }
 
-// put takes back one buffer of this pool.
-func (c *Cache) put(b *Buf) {
-	if c.num == cacheSize {
-		c.num -= refill
-		c.src.Put(c.bufs[c.num : c.num+refill])
-	}
-	c.bufs[c.num] = b
-	c.num++
+// spill gives part of a full cache back to the source.
+func (c *Cache) spill() {
+	c.num -= refill
+	c.src.Put(c.bufs[c.num : c.num+refill])
 }
 
 // FreeAll frees the first n buffers of v.

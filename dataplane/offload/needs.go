@@ -5,6 +5,13 @@ import (
 	"baton/dataplane/port"
 )
 
+// hardwareSegment is the smallest segment that network cards cut (I40E_MIN_TSO_MSS);
+// drivers refuse super-segments of smaller ones.
+const hardwareSegment = 256
+
+// unmet is what no port offers.
+const unmet = ^port.Offloads(0)
+
 // Needs is what a port must offer to take b as it is: 0 if nothing is left to be done.
 //
 //	alloc: 0
@@ -22,6 +29,9 @@ func Needs(b *buf.Buf) port.Offloads {
 		need = port.OffloadTunnelTSO
 	} else if flags&buf.TxIPv6 != 0 {
 		need = port.OffloadTSO6
+	}
+	if tunnel && b.Lengths().SegSize < hardwareSegment {
+		return unmet
 	}
 	if at := l4At(flags, b.Lengths()) + 13; at >= int(b.DataLen) || b.Data()[at]&tcpCWR != 0 {
 		need |= port.OffloadECN

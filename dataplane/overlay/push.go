@@ -19,7 +19,7 @@ import (
 //	alloc: 0
 //	spec:  RFC 8926 3; UDP checksum 0 over IPv4 as RFC 8926 3.3 allows
 func (e *Endpoint) Push(b *buf.Buf, t *action.Tunnel, hash uint64) stats.DropReason {
-	if b.WireLen() > e.MaxFrame() {
+	if b.Len() > e.MaxFrame() && b.WireLen() > e.MaxFrame() {
 		return stats.DropTooBig
 	}
 	size := uint16(b.Len() + HeaderSize - ethSize) // of the outer IPv4 packet

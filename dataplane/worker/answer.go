@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"baton/dataplane/action"
 	"baton/dataplane/buf"
+	"baton/dataplane/flow"
 	"baton/dataplane/pmtu"
 )
 
@@ -35,6 +37,39 @@ func (q *quota) take(now uint64) bool {
 	}
 	q.left--
 	return true
+}
+
+// measure reports whether packet i from queue r, which is longer than a frame without
+// tag may be where l sends it, is too big for that: the tunnel carries the tag, a guest
+// gets it besides its MTU, and a super-segment goes in segments. If so it comes with
+// what its sender is to be told, or nil. The packet has not been edited yet.
+func (w *Worker) measure(r *rxQueue, i int, l *action.List) (big bool, answer *buf.Buf) {
+	b, l2 := w.work.rx[i&(buf.Burst-1)], l2Size(&w.work.flows.Keys[i&(buf.Burst-1)])
+	mtu := w.tunnelFrame - l2
+	if l.Verdict == action.VerdictOutput {
+		mtu = w.outs[w.work.out[i&(buf.Burst-1)]].maxFrame - ethSize
+	}
+	if b.WireLen() <= mtu+l2 {
+		return false, nil
+	}
+	return true, w.tooBig(r, b, mtu)
+}
+
+const (
+	ethSize  = 14
+	vlanSize = 4
+)
+
+// l2Size is the size of a frame's Ethernet header and VLAN tags.
+func l2Size(k *flow.Key) int {
+	n := ethSize
+	if k.VLAN != 0 {
+		n += vlanSize
+		if k.EthType == flow.EtherTypeVLAN {
+			n += vlanSize
+		}
+	}
+	return n
 }
 
 // tooBig is the ICMP message that tells the sender of b, a packet from queue r that has

@@ -40,13 +40,14 @@ type work struct {
 	told  batch // ICMP messages back to the ingress port
 }
 
-// work reports whether some frame of the batch asks for offloads.
-func (t *batch) work() bool {
-	var flags uint64
+// sizes fills in the frames' lengths and returns all their flags.
+func (t *batch) sizes(size *[buf.Burst]uint32) (flags uint64) {
 	for i := range t.n {
-		flags |= t.v[i&(buf.Burst-1)].OlFlags
+		b := t.v[i&(buf.Burst-1)]
+		size[i&(buf.Burst-1)] = b.PktLen
+		flags |= b.OlFlags
 	}
-	return flags&buf.TxWork != 0
+	return flags
 }
 
 // receive takes one burst from a queue through the switch and returns its size.
@@ -197,12 +198,10 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	if l.Punt != 0 {
 		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
 	}
-	mtu := w.way(i, l)
+	big := false
 	var answer *buf.Buf
-	if b.WireLen() > mtu+l2Size(&k.flows.Keys[i]) {
-		answer = w.tooBig(r, b, mtu) // about the packet as it came: nothing is edited yet
-	} else {
-		mtu = noLimit
+	if int(b.PktLen) > w.way(i, l) { // else it fits, whatever is in front of it
+		big, answer = w.measure(r, i, l)
 	}
 	reason := action.Execute(b, l)
 	switch {
@@ -210,7 +209,7 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 		if reason == stats.DropInjected && !punted {
 			reason = stats.DropPuntFull
 		}
-	case mtu != noLimit:
+	case big:
 		reason = stats.DropTooBig
 		w.reply(r, answer)
 		answer = nil
@@ -220,42 +219,30 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
 		}
 	}
-	w.cache.Free(answer)
+	if answer != nil {
+		w.cache.Free(answer)
+	}
 	k.drop[i] = reason
 }
 
-// way finds out where packet i goes if l lets it go, and how large an L3 packet may
-// be there, in bytes.
+// way finds out where packet i goes if l lets it go, and how large a frame without
+// VLAN tag may be there, in bytes.
 //
 //	out: out[i]
-func (w *Worker) way(i int, l *action.List) (mtu int) {
+func (w *Worker) way(i int, l *action.List) (maxFrame int) {
 	k := w.work
 	switch l.Verdict {
 	case action.VerdictTunnel:
 		k.out[i] = w.lay.uplink
-		if ep := w.pool.cfg.Endpoint; ep != nil {
-			return ep.MaxFrame() - l2Size(&k.flows.Keys[i])
-		}
+		return w.tunnelFrame
 	case action.VerdictOutput:
 		out := w.resolve(l.Out)
 		k.out[i] = out
 		if out < MaxPorts {
-			return w.outs[out].mtu
+			return w.outs[out].maxFrame
 		}
 	}
 	return noLimit
-}
-
-// l2Size is the size of a frame's Ethernet header and VLAN tags.
-func l2Size(k *flow.Key) int {
-	n := 14
-	if k.VLAN != 0 {
-		n += 4
-		if k.EthType == flow.EtherTypeVLAN {
-			n += 4
-		}
-	}
-	return n
 }
 
 // forward sends rx[:n], one burst for each output port; the packets of a port

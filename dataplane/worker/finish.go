@@ -69,7 +69,9 @@ func (w *Worker) made(to *target, b *buf.Buf, in uint16, hash uint32) {
 // emit sends a batch of which nothing is left to be done.
 func (w *Worker) emit(to *target, m *batch) {
 	if to.q != nil {
-		w.give(to.out, to.q, m)
+		var size [buf.Burst]uint32
+		m.sizes(&size)
+		w.give(to.out, to.q, m, &size)
 		return
 	}
 	w.handOver(to.out, to.helper, m)

@@ -88,18 +88,18 @@ func (t *txQueue) enabled() bool { return t.en == nil || t.en.Enabled() }
 
 // output is a worker's way to a port.
 type output struct {
-	own   []txQueue // queues of the port that the worker owns
-	far   []txQueue // those of other workers
-	owner []int     // of each far queue
-	mtu   int       // bytes of L3; larger packets are too big
+	own      []txQueue // queues of the port that the worker owns
+	far      []txQueue // those of other workers
+	owner    []int     // of each far queue
+	maxFrame int       // bytes of a frame without VLAN tag; longer ones are too big
 }
 
-// noLimit is the mtu of ports whose MTU is not limited: longer than any frame.
+// noLimit is the maxFrame of ports whose MTU is not limited: longer than any frame.
 const noLimit = 1 << 20
 
 // outputOf is worker id's way to the port in s.
 func outputOf(s *slot, id int) output {
-	o := output{mtu: noLimit}
+	o := output{maxFrame: noLimit}
 	for i, q := range s.queues {
 		if s.owner[i] == id {
 			o.own = append(o.own, newTxQueue(q))

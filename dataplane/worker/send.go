@@ -62,7 +62,8 @@ func (w *Worker) send(out uint16, t *batch) {
 		w.dropRest(t, 0, stats.DropPortDown)
 		return
 	}
-	if t.work() {
+	var size [buf.Burst]uint32
+	if t.sizes(&size)&buf.TxWork != 0 {
 		w.finish(&target{out: out, helper: helper}, can, t)
 		return
 	}
@@ -119,19 +120,17 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 // transmit sends the batch by queue q of the port in slot out, and finishes before
 // what the port does not take unfinished.
 func (w *Worker) transmit(out uint16, q *txQueue, t *batch) {
-	if t.work() {
+	var size [buf.Burst]uint32
+	if t.sizes(&size)&buf.TxWork != 0 {
 		w.finish(&target{out: out, q: q.q}, q.offloads(), t)
 		return
 	}
-	w.give(out, q.q, t)
+	w.give(out, q.q, t, &size)
 }
 
-// give gives the batch to queue q of the port in slot out, as it is.
-func (w *Worker) give(out uint16, q port.Queue, t *batch) {
-	var size [buf.Burst]uint32 // the buffers are not ours to look into afterwards
-	for i := range t.n {
-		size[i&(buf.Burst-1)] = t.v[i&(buf.Burst-1)].PktLen
-	}
+// give gives the batch to queue q of the port in slot out, as it is. size is the
+// frames' lengths: the buffers are not ours to look into afterwards.
+func (w *Worker) give(out uint16, q port.Queue, t *batch, size *[buf.Burst]uint32) {
 	n := q.Tx(w.cache, &t.v, t.n)
 	var bytes uint64
 	for i := range n {

@@ -54,6 +54,8 @@ type Worker struct {
 	told  uint64  // set of workers that got parcels in this iteration
 	quota []quota // of ICMP messages, by slot of the ingress port
 
+	tunnelFrame int // bytes of the largest frame that fits into the tunnel
+
 	segments int    // made of super-segments in this turn of a queue
 	effort   uint64 // of finishing frames in this turn, in steps
 
@@ -88,6 +90,10 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 		outs: make([]output, MaxPorts), ports: make([]stats.PortCounters, MaxPorts), pollWait: p.cfg.Poll,
 		quota: make([]quota, MaxPorts),
 		from:  make([]*ring, p.cfg.Workers), to: make([]*ring, p.cfg.Workers),
+	}
+	w.tunnelFrame = noLimit
+	if e := p.cfg.Endpoint; e != nil {
+		w.tunnelFrame = e.MaxFrame()
 	}
 	if len(p.cfg.CPUs) > 0 {
 		w.cpu = p.cfg.CPUs[id]
@@ -278,7 +284,7 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 		if s.port == nil || s.underlay {
 			continue
 		}
-		w.outs[i].mtu = w.guestMTU(snap, s.name)
+		w.outs[i].maxFrame = w.guestMTU(snap, s.name) + ethSize
 	}
 	for i := range w.rxqs {
 		r := &w.rxqs[i]
@@ -292,7 +298,7 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 // guestMTU is the MTU that the guest of a port was told (flow.Binding.MTU): it gets
 // nothing larger (virtio 1.2, 5.1.6.4).
 func (w *Worker) guestMTU(snap *pipeline.Snapshot, name string) int {
-	mtu := noLimit
+	mtu := noLimit - ethSize
 	if e := w.pool.cfg.Endpoint; e != nil {
 		mtu = e.InnerMTU()
 	}

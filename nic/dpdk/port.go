@@ -22,6 +22,8 @@ type Port struct {
 	driver ethdev.Info
 	queues []*Queue
 
+	offloads offloads
+
 	mu     sync.Mutex // guards dev against use after Close
 	dev    ethdev.Port
 	closed bool
@@ -101,6 +103,7 @@ func (p *Port) start() error {
 	if p.driver, err = dev.Info(); err != nil {
 		return err
 	}
+	p.offloads = offloadsOf(p.driver)
 	intr := hasInterrupts(p.driver.Driver)
 	if err := p.configure(intr); err != nil {
 		return err
@@ -134,6 +137,7 @@ func (p *Port) configure(intr bool) error {
 	}
 	err := p.dev.Configure(ethdev.Config{
 		Queues: p.cfg.Queues, RxDesc: p.cfg.RxDesc, TxDesc: p.cfg.TxDesc, MTU: mtu, RxIntr: intr, MemPool: p.cfg.Pool,
+		RxOffloads: p.offloads.rx, TxOffloads: p.offloads.tx,
 	})
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ type Queue struct {
 	index  int
 	lcore  int
 	desc   int // receive descriptors
+	offers port.Offloads
 	wake   wake
 	fd     int // to be watched if wake is not wakePoll; the driver's
 	waker  port.Waker
@@ -58,6 +59,7 @@ type Queue struct {
 var (
 	_ port.Queue       = (*Queue)(nil)
 	_ port.LateDropper = (*Queue)(nil)
+	_ port.Offloader   = (*Queue)(nil)
 )
 
 // newQueue is queue i of the started port.
@@ -71,7 +73,7 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 		eal.FreeLcore(lcore)
 		return nil, err
 	}
-	q := &Queue{burst: burst, dev: p.dev, pool: p.cfg.Pool, index: i, lcore: lcore, desc: p.cfg.RxDesc}
+	q := &Queue{burst: burst, dev: p.dev, pool: p.cfg.Pool, index: i, lcore: lcore, desc: p.cfg.RxDesc, offers: p.offloads.offers}
 	if intr {
 		if fd, err := p.dev.RxIntrFD(i); err == nil {
 			q.wake, q.fd = wakeIntr, fd
@@ -100,6 +102,9 @@ func (q *Queue) Rx(_ *buf.Cache, v *buf.Vec) int {
 // Tx implements port.Queue. The packets go out with the next Rx or Arm, or at
 // once when the stage is full.
 func (q *Queue) Tx(_ *buf.Cache, v *buf.Vec, n int) int {
+	if q.offers != 0 {
+		q.askAll(v, n)
+	}
 	took := q.burst.Stage(v, 0, n)
 	if took < n {
 		q.Flush()
@@ -107,6 +112,20 @@ func (q *Queue) Tx(_ *buf.Cache, v *buf.Vec, n int) int {
 	}
 	return took
 }
+
+// askAll readies what asks for offloads.
+func (q *Queue) askAll(v *buf.Vec, n int) {
+	work := false
+	for i := range n {
+		work = ask(v[i&(buf.Burst-1)]) || work
+	}
+	if work {
+		q.burst.Prepare()
+	}
+}
+
+// Offloads implements port.Offloader: what the device was configured for.
+func (q *Queue) Offloads() port.Offloads { return q.offers }
 
 // Flush sends what is staged, as far as the device takes it.
 //
@@ -121,6 +140,9 @@ func (q *Queue) Flush() {
 // progress watches that staged packets move; before is how many there were.
 func (q *Queue) progress(before int) {
 	after := q.burst.Staged()
+	if q.offers != 0 {
+		q.dropped.Add(uint64(q.burst.Refused()))
+	}
 	if after < before || after == 0 {
 		q.polls = 0
 		return
@@ -137,7 +159,8 @@ func (q *Queue) dropStaged() {
 	q.polls = 0
 }
 
-// Dropped implements port.LateDropper.
+// Dropped implements port.LateDropper. Packets that the driver refused are among
+// them: what they asked for its device cannot do, whatever it said that it can.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
 // Attach implements port.Queue. If w refuses the descriptor the queue is polled.

@@ -15,6 +15,8 @@ package ethdev
 enum {
 	OFF_TX_NUM = offsetof(struct baton_burst, tx_num),
 	OFF_RX_NUM = offsetof(struct baton_burst, rx_num),
+	OFF_PREPARE = offsetof(struct baton_burst, prepare),
+	OFF_REFUSED = offsetof(struct baton_burst, refused),
 	OFF_TX = offsetof(struct baton_burst, tx),
 	OFF_RX = offsetof(struct baton_burst, rx),
 	SIZE_BURST = sizeof(struct baton_burst),
@@ -38,6 +40,8 @@ type block struct {
 	port, queue  uint16
 	lcore        uint32
 	txNum, rxNum uint32
+	prepare      uint32
+	refused      uint32
 	tx           [TxStage]*buf.Buf
 	rx           [buf.Burst]*buf.Buf
 }
@@ -46,6 +50,8 @@ type block struct {
 const (
 	_ = -(uint(unsafe.Offsetof(block{}.txNum)) ^ C.OFF_TX_NUM)
 	_ = -(uint(unsafe.Offsetof(block{}.rxNum)) ^ C.OFF_RX_NUM)
+	_ = -(uint(unsafe.Offsetof(block{}.prepare)) ^ C.OFF_PREPARE)
+	_ = -(uint(unsafe.Offsetof(block{}.refused)) ^ C.OFF_REFUSED)
 	_ = -(uint(unsafe.Offsetof(block{}.tx)) ^ C.OFF_TX)
 	_ = -(uint(unsafe.Offsetof(block{}.rx)) ^ C.OFF_RX)
 	_ = -(uint(unsafe.Sizeof(block{})) ^ C.SIZE_BURST)
@@ -80,6 +86,19 @@ func (t *Burst) Stage(v *buf.Vec, from, n int) int {
 	took := copy(t.b.tx[t.b.txNum:], v[from:n])
 	t.b.txNum += uint32(took)
 	return took
+}
+
+// Prepare has the driver look at what is staged before it is sent
+// (rte_eth_tx_prepare), as it must if some packet asks for offloads: it writes the
+// sums that its device wants, and refuses what its device cannot do.
+func (t *Burst) Prepare() { t.b.prepare = 1 }
+
+// Refused is the number of packets that the driver refused since the last call; they
+// were freed.
+func (t *Burst) Refused() int {
+	n := t.b.refused
+	t.b.refused = 0
+	return int(n)
 }
 
 // Poll sends what is staged and receives up to a burst, in one C call; it returns

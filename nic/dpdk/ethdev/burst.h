@@ -16,11 +16,13 @@ struct baton_burst {
 	uint32_t lcore;  /* id whose mempool cache is used, LCORE_ID_ANY: none */
 	uint32_t tx_num; /* staged */
 	uint32_t rx_num;
+	uint32_t prepare; /* some staged packet asks for offloads */
+	uint32_t refused; /* packets freed because the device cannot send them; the reader clears it */
 	struct rte_mbuf *tx[BATON_TX_STAGE];
 	struct rte_mbuf *rx[BATON_RX_BURST];
 };
 
-/* Sends what is staged, then receives into rx[rx_num:]. */
+/* Sends what is staged (after rte_eth_tx_prepare, if prepare is set), then receives into rx[rx_num:]. */
 void baton_burst_poll(struct baton_burst *b);
 /* The first half and the second half of poll. */
 void baton_burst_flush(struct baton_burst *b);

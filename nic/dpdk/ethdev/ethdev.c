@@ -54,7 +54,9 @@ int baton_eth_configure(uint16_t port, struct baton_conf *conf)
 	if (ret < 0)
 		return ret;
 	memset(&eth, 0, sizeof(eth));
-	/* Offloads stay off; in particular scatter: a frame is one buffer. */
+	/* Scatter stays off: a received frame is one buffer. */
+	eth.rxmode.offloads = conf->rx_offloads;
+	eth.txmode.offloads = conf->tx_offloads;
 	eth.rxmode.mtu = conf->mtu;
 	eth.intr_conf.rxq = conf->rx_intr != 0;
 	if (conf->queues > 1) {

@@ -38,14 +38,18 @@ type Info struct {
 	Socket       int    // NUMA node, -1 if unknown
 }
 
-// Config is how a device is set up. Scatter stays off, so that a frame is one
+// Config is how a device is set up. Scatter stays off, so that a received frame is one
 // buffer; the device drops larger ones and counts them in XStats.
 type Config struct {
-	Queues  int // queue pairs
-	RxDesc  int // descriptors a receive queue; the device may round
-	TxDesc  int // descriptors a transmit queue; the device may round
-	MTU     int // bytes; 0 = the device's
-	RxIntr  bool
+	Queues int // queue pairs
+	RxDesc int // descriptors a receive queue; the device may round
+	TxDesc int // descriptors a transmit queue; the device may round
+	MTU    int // bytes; 0 = the device's
+	RxIntr bool
+	// RxOffloads and TxOffloads are RTE_ETH_{RX,TX}_OFFLOAD_*, all of which the device
+	// offers (Info).
+	RxOffloads, TxOffloads uint64
+
 	MemPool *mempool.Pool // buffers of the receive queues
 }
 
@@ -125,6 +129,7 @@ func (p Port) Configure(cfg Config) error {
 	}
 	c := C.struct_baton_conf{
 		queues: C.uint16_t(cfg.Queues), rx_desc: C.uint16_t(cfg.RxDesc), tx_desc: C.uint16_t(cfg.TxDesc), mtu: C.uint16_t(cfg.MTU),
+		rx_offloads: C.uint64_t(cfg.RxOffloads), tx_offloads: C.uint64_t(cfg.TxOffloads),
 	}
 	if cfg.RxIntr {
 		c.rx_intr = 1
@@ -158,6 +163,9 @@ func check(cfg Config, info Info) error {
 	}
 	if cfg.MTU != 0 && (cfg.MTU < max(info.MinMTU, 68) || cfg.MTU > info.MaxMTU) {
 		return fmt.Errorf("MTU %d: %s takes %d to %d", cfg.MTU, info.Driver, max(info.MinMTU, 68), info.MaxMTU)
+	}
+	if rx, tx := cfg.RxOffloads&^info.RxOffloads, cfg.TxOffloads&^info.TxOffloads; rx|tx != 0 {
+		return fmt.Errorf("offloads: %s has not receive %#x and transmit %#x", info.Driver, rx, tx)
 	}
 	if cfg.MemPool == nil {
 		return errors.New("no mempool given")

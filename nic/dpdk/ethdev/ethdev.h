@@ -27,6 +27,8 @@ struct baton_conf {
 	uint16_t tx_desc;
 	uint16_t mtu; /* 0: the device's */
 	int rx_intr;
+	uint64_t rx_offloads; /* RTE_ETH_RX_OFFLOAD_*, which the device offers */
+	uint64_t tx_offloads;
 };
 
 struct baton_link {
