@@ -26,6 +26,8 @@ type Config struct {
 	QueuePairs int              // 1..MaxQueuePairs
 	MTU        int              // offered to the guest, bytes of L3 packet; 0: not told
 	MAC        net.HardwareAddr // for Info; the front end tells the guest
+	Without    uint64           // features not to offer; those of front ends that were here before stay
+	Pin        string           // file for what was negotiated, for the process after this one; empty: none
 	Quiescer   port.Quiescer    // nil: nobody polls the port yet
 	Logger     hclog.Logger     // nil: silent
 	// OnChange is called after Info changed, without locks, from the session's or
@@ -39,7 +41,7 @@ type Config struct {
 //	the session's, one at a time; both may run at once
 type Device struct {
 	cfg    Config
-	log    hclog.Logger
+	logger hclog.Logger
 	queues []*queue
 	info   atomic.Pointer[port.Info]
 	poke   chan struct{} // a ring broke
@@ -52,6 +54,10 @@ type Device struct {
 	table     *guestmem.Table
 	features  uint64
 	acked     bool // features were set since the last reset
+	recalled  bool // features are the pin's, since the front end forgot them
+	peer      string
+	pin       pin
+	log       *guestmem.Log // dirty log, nil without
 	protocol  uint64
 	status    uint8
 	mtu       int // told by the front end; 0: none
@@ -66,6 +72,7 @@ type Device struct {
 type Counts struct {
 	Refused     stats.Counter // messages refused by the device
 	Disconnects stats.Counter // sessions that ended
+	Recalled    stats.Counter // times that a front end had forgotten its features
 	Broken      [virtq.NumReasons]stats.Counter
 }
 
@@ -94,12 +101,18 @@ func New(cfg Config) (*Device, error) {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	d := &Device{
-		cfg: cfg, log: cfg.Logger, table: &guestmem.Table{}, reqFD: -1,
+		cfg: cfg, logger: cfg.Logger, table: &guestmem.Table{}, reqFD: -1,
 		poke: make(chan struct{}, 1), done: make(chan struct{}), idle: make(chan struct{}),
 	}
 	for i := range cfg.QueuePairs {
 		d.queues = append(d.queues, &queue{kick: -1})
 		d.rings = append(d.rings, newRing(2*i), newRing(2*i+1))
+	}
+	if cfg.Pin != "" {
+		var err error
+		if d.pin, err = loadPin(cfg.Pin); err != nil {
+			d.logger.Warn("what this port's front end negotiated before is not known: it is offered what is configured", "port", cfg.Name, "error", err)
+		}
 	}
 	d.settle()
 	go d.runMonitor()

@@ -18,13 +18,13 @@ var (
 // SetMemTable implements proto.Backend. Running rings go over to the new table
 // without a pause; a ring that the new table does not hold stops until one does.
 func (d *Device) SetMemTable(regions []proto.MemRegion) error {
+	maps, err := mapAll(regions)
 	d.enter()
 	defer d.release()
-	maps, err := mapAll(regions)
 	if err != nil {
 		return d.refuse("set mem table", err)
 	}
-	table, err := guestmem.NewTable(maps)
+	table, err := d.newTable(maps)
 	if err != nil {
 		closeAll(maps)
 		return d.refuse("set mem table", err)
@@ -33,7 +33,18 @@ func (d *Device) SetMemTable(regions []proto.MemRegion) error {
 	return nil
 }
 
-// mapAll maps all regions or none; it owns their descriptors.
+// newTable is a table of maps that the dirty log, if one is in use, has bits for.
+func (d *Device) newTable(maps []*guestmem.Mapping) (*guestmem.Table, error) {
+	table, err := guestmem.NewTable(maps)
+	if err == nil {
+		err = d.covered(d.activeLog(), table)
+	}
+	return table, err
+}
+
+// mapAll maps all regions or none; it owns their descriptors. A peer may hold up what
+// the kernel is asked about a file of its own (FUSE), and that file's closing: the
+// caller does not hold mu. What is mapped is in memory, and waits for nobody.
 func mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
 	switch {
 	case len(regions) == 0:
@@ -106,20 +117,19 @@ func (d *Device) MaxMemSlots() int { return guestmem.MaxRegions }
 
 // AddMemRegion implements proto.Backend.
 func (d *Device) AddMemRegion(r proto.MemRegion) error {
+	added, err := mapAll([]proto.MemRegion{r})
 	d.enter()
 	defer d.release()
-	for _, m := range d.maps {
-		if m.GuestAddr == r.GuestAddr && m.UserAddr == r.UserAddr && m.Size == r.Size && m.MmapOffset == r.MmapOffset {
-			closeFD(r.FD)
-			return nil
-		}
-	}
-	m, err := mapOne(r)
 	if err != nil {
 		return d.refuse("add mem region", err)
 	}
+	m := added[0]
+	if slices.ContainsFunc(d.maps, func(old *guestmem.Mapping) bool { return old.Region == m.Region }) {
+		m.Close()
+		return nil
+	}
 	maps := append(slices.Clone(d.maps), m)
-	table, err := guestmem.NewTable(maps)
+	table, err := d.newTable(maps)
 	if err != nil {
 		m.Close()
 		return d.refuse("add mem region", err)
@@ -130,9 +140,9 @@ func (d *Device) AddMemRegion(r proto.MemRegion) error {
 
 // RemMemRegion implements proto.Backend.
 func (d *Device) RemMemRegion(r proto.MemRegion) error {
+	closeFD(r.FD)
 	d.enter()
 	defer d.release()
-	closeFD(r.FD)
 	at := slices.IndexFunc(d.maps, func(m *guestmem.Mapping) bool {
 		return m.GuestAddr == r.GuestAddr && m.UserAddr == r.UserAddr && m.Size == r.Size
 	})

@@ -14,8 +14,9 @@ import (
 // slot is what a worker sees of a ring. It never changes; the control side replaces it.
 type slot struct {
 	ring    virtq.Ring
-	enabled bool // frames pass; a started ring that is not enabled is drained
-	poll    bool // no kick descriptor: the guest cannot wake us
+	enabled bool          // frames pass; a started ring that is not enabled is drained
+	poll    bool          // no kick descriptor: the guest cannot wake us
+	takes   port.Offloads // of a guest's RX ring
 }
 
 // queue is one pair of rings: rx is guest TX ring 2i+1, tx is guest RX ring 2i.
@@ -29,6 +30,8 @@ type queue struct {
 	kick   int // of the guest's TX ring, -1 none
 	deaf   atomic.Bool
 
+	announce announcement // only of pair 0
+
 	tooBig stats.Counter // frames that no buffer of the guest's had room for, over all rings
 }
 
@@ -37,6 +40,7 @@ var (
 	_ port.Enabler = (*queue)(nil)
 
 	_ port.TooBigDropper = (*queue)(nil)
+	_ port.Offloader     = (*queue)(nil)
 )
 
 // leave ends a burst: it restores the goroutine's fault mode and turns a fault in
@@ -50,6 +54,9 @@ func leave(old bool, s *slot, c *buf.Cache, v *buf.Vec) {
 
 // Rx implements port.Queue.
 func (q *queue) Rx(c *buf.Cache, v *buf.Vec) int {
+	if q.announce.due() {
+		return q.announce.take(c, v)
+	}
 	s := q.rx.Load()
 	if s == nil {
 		return 0
@@ -87,6 +94,16 @@ func (q *queue) Enabled() bool {
 	return s != nil && s.enabled && s.ring.Broken() == virtq.ReasonNone
 }
 
+// Offloads implements port.Offloader. A ring that starts with other features comes in a
+// slot of its own, and only after every worker has left the iteration that saw the old one.
+func (q *queue) Offloads() port.Offloads {
+	s := q.tx.Load()
+	if s == nil {
+		return 0
+	}
+	return s.takes
+}
+
 // Attach implements port.Queue.
 func (q *queue) Attach(w port.Waker) {
 	q.wakeMu.Lock()
@@ -117,6 +134,9 @@ func (q *queue) setKick(fd int) {
 // Arm implements port.Queue. Where no ring is, there is nothing to wait for: a ring
 // that starts kicks its own descriptor.
 func (q *queue) Arm() (a port.Armed) {
+	if q.announce.due() {
+		return port.ArmReady
+	}
 	s := q.rx.Load()
 	if s == nil {
 		return port.ArmSet

@@ -42,5 +42,5 @@ func (d *Device) warn(msg string, args ...any) {
 	if hidden > 0 {
 		args = append(args, "not_logged_before", hidden)
 	}
-	d.log.Warn(msg, args...)
+	d.logger.Warn(msg, args...)
 }

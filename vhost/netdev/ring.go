@@ -18,6 +18,8 @@ type ring struct {
 	desc, avail, used uint64
 	haveAddr          bool
 	base              uint32 // state word, see virtq.Config
+	logUsed           bool   // writes to the used ring are logged
+	logAddr           uint64 // as if it lay there
 	started           bool   // SET_VRING_KICK was seen
 	wanted            bool   // by SET_VRING_ENABLE
 	kick, call, errfd int
@@ -37,7 +39,10 @@ var (
 	errRunning  = errors.New("the ring is running: stop it first")
 	errRingNum  = errors.New("want a power of two up to 32768")
 	errBase     = errors.New("want at most 65535")
+	errSlot     = errors.New("names a slot beyond the ring's end")
 	errNotEvent = errors.New("the descriptor is not an eventfd")
+
+	errNotSocket = errors.New("the descriptor is not a Unix socket")
 )
 
 // ringConfig is what virtq needs to run r under the device's features.
@@ -48,9 +53,17 @@ func (d *Device) ringConfig(r *ring) virtq.Config {
 		Mergeable:  d.features&proto.FeatureMrgRxbuf != 0,
 		Indirect:   d.features&proto.FeatureIndirectDesc != 0,
 		EventIdx:   d.features&proto.FeatureEventIdx != 0,
+		Packed:     d.packed(),
+		InOrder:    d.features&proto.FeatureInOrder != 0,
+		Net:        meant(d.features),
+		Log:        d.activeLog(),
+		LogUsed:    r.logUsed, LogUsedAddr: r.logAddr,
 	}
 	return c
 }
+
+// packed tells the format of all rings. Caller holds mu.
+func (d *Device) packed() bool { return d.features&proto.FeatureRingPacked != 0 }
 
 // headerSize is the length of virtio_net_hdr in bytes: num_buffers is part of it
 // with VERSION_1 or MRG_RXBUF (virtio 1.2, 5.1.6).
@@ -70,6 +83,12 @@ func (d *Device) ready(r *ring) bool {
 func (d *Device) start(r *ring) error {
 	if r.live != nil || !d.ready(r) {
 		return nil
+	}
+	if d.forgot() && d.inProgress(r) {
+		d.recall()
+		if r.live != nil {
+			return nil
+		}
 	}
 	live, err := virtq.New(d.table, d.ringConfig(r), d.onBroken)
 	if err != nil {
@@ -116,7 +135,7 @@ func (d *Device) enabled(r *ring) bool {
 // publish shows a running ring to its worker, and wakes it: it may sleep with chains
 // waiting in a ring that it could not see before.
 func (d *Device) publish(r *ring) {
-	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll})
+	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll, takes: takes(d.features)})
 	if r.index&1 == 1 {
 		signal(r.kick)
 	}
@@ -173,6 +192,7 @@ func (d *Device) clear(r *ring) {
 // forget makes r as it was before SET_FEATURES.
 func (d *Device) forget(r *ring) {
 	r.num, r.haveAddr, r.base = 0, false, 0
+	r.logUsed, r.logAddr = false, 0
 	r.started, r.wanted = false, false
 }
 
@@ -182,7 +202,20 @@ func closeFD(fd int) {
 	}
 }
 
-// checkEventFD refuses what is no eventfd, and makes it non-blocking. fd -1 passes.
+// takeEventFD refuses what is no eventfd, and makes it non-blocking. fd -1 passes.
+// What is refused is closed, which the peer may hold up (a file of its own FUSE): the
+// caller does not hold mu.
+//
+//	out: fd, or -1 with an error
+func takeEventFD(fd int) (int, error) {
+	err := checkEventFD(fd)
+	if err != nil {
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
 func checkEventFD(fd int) error {
 	if fd < 0 {
 		return nil
@@ -196,4 +229,16 @@ func checkEventFD(fd int) error {
 		return fmt.Errorf("%w but %q", errNotEvent, name[:n])
 	}
 	return unix.SetNonblock(fd, true)
+}
+
+// checkSocket refuses what is no Unix socket: closing one waits for nobody.
+func checkSocket(fd int) error {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotSocket, err)
+	}
+	if domain != unix.AF_UNIX {
+		return errNotSocket
+	}
+	return nil
 }

@@ -29,53 +29,6 @@ func (d *Device) NumRings() int { return len(d.rings) }
 // NumQueuePairs implements proto.Backend.
 func (d *Device) NumQueuePairs() int { return len(d.queues) }
 
-// Features implements proto.Backend: only what works.
-func (d *Device) Features() uint64 {
-	f := proto.FeatureVersion1 | proto.FeatureMrgRxbuf | proto.FeatureIndirectDesc |
-		proto.FeatureEventIdx | proto.FeatureGuestAnnounce | proto.FeatureProtocol
-	if len(d.queues) > 1 {
-		f |= proto.FeatureMQ
-	}
-	if d.cfg.MTU != 0 {
-		f |= proto.FeatureMTU
-	}
-	return f
-}
-
-// ProtocolFeatures implements proto.Backend.
-func (d *Device) ProtocolFeatures() uint64 {
-	return proto.ProtocolMQ | proto.ProtocolReplyAck | proto.ProtocolNetMTU | proto.ProtocolBackendReq |
-		proto.ProtocolResetDevice | proto.ProtocolConfigureMemSlots | proto.ProtocolStatus
-}
-
-// SetFeatures implements proto.Backend. The same set again is nothing new; another
-// one restarts running rings where they are.
-func (d *Device) SetFeatures(features uint64) error {
-	d.enter()
-	defer d.release()
-	if extra := features &^ d.Features(); extra != 0 {
-		return d.refuse("set features", fmt.Errorf("bits %#x: %w", extra, errNotOffered))
-	}
-	if d.acked && features == d.features {
-		return nil
-	}
-	d.stop(d.rings...)
-	d.features, d.acked = features, true
-	d.startAll()
-	return nil
-}
-
-// SetProtocolFeatures implements proto.Backend.
-func (d *Device) SetProtocolFeatures(features uint64) error {
-	d.enter()
-	defer d.release()
-	if extra := features &^ d.ProtocolFeatures(); extra != 0 {
-		return d.refuse("set protocol features", fmt.Errorf("bits %#x: %w", extra, errNotOffered))
-	}
-	d.protocol = features
-	return nil
-}
-
 // SetOwner implements proto.Backend.
 func (d *Device) SetOwner() error {
 	d.enter()
@@ -88,8 +41,17 @@ func (d *Device) SetOwner() error {
 func (d *Device) Reset() error {
 	d.enter()
 	defer d.release()
-	d.reset()
+	d.driverReset()
 	return nil
+}
+
+// driverReset is a reset that the guest's driver, or the front end for it, asked for:
+// the driver after it may acknowledge what it likes. Caller holds mu.
+func (d *Device) driverReset() {
+	d.reset()
+	if d.pinned() {
+		d.setPin(pin{Peer: d.pin.Peer, Offered: d.pin.Offered})
+	}
 }
 
 func (d *Device) reset() {
@@ -98,7 +60,7 @@ func (d *Device) reset() {
 		d.setKick(r, -1)
 		d.forget(r)
 	}
-	d.features, d.acked, d.status = 0, false, 0
+	d.features, d.acked, d.recalled, d.status = 0, false, false, 0
 }
 
 // Status implements proto.Backend.
@@ -113,7 +75,7 @@ func (d *Device) SetStatus(status uint8) error {
 	d.enter()
 	defer d.release()
 	if status == 0 {
-		d.reset()
+		d.driverReset()
 	}
 	d.status = status
 	return nil
@@ -134,37 +96,21 @@ func (d *Device) SetMTU(mtu uint16) error {
 	return nil
 }
 
-// SendRARP implements proto.Backend: not offered, since guests announce themselves.
-func (d *Device) SendRARP([6]byte) error {
-	d.enter()
-	defer d.release()
-	return d.refuse("send RARP", errNotOffered)
-}
-
-// SetBackendReqFD implements proto.Backend: the descriptor is kept open; we have
-// nothing to ask of a front end.
+// SetBackendReqFD implements proto.Backend: the socket is kept open; we have nothing
+// to ask of a front end.
 func (d *Device) SetBackendReqFD(fd int) error {
+	err := checkSocket(fd)
+	if err != nil {
+		closeFD(fd)
+	}
 	d.enter()
 	defer d.release()
+	if err != nil {
+		return d.refuse("set backend request fd", err)
+	}
 	closeFD(d.reqFD)
 	d.reqFD = fd
 	return nil
-}
-
-// SetLogBase implements proto.Backend: dirty logging is not offered.
-func (d *Device) SetLogBase(_, _ uint64, fd int) error {
-	d.enter()
-	defer d.release()
-	closeFD(fd)
-	return d.refuse("set log base", errNotOffered)
-}
-
-// SetLogFD implements proto.Backend: dirty logging is not offered.
-func (d *Device) SetLogFD(fd int) error {
-	d.enter()
-	defer d.release()
-	closeFD(fd)
-	return d.refuse("set log fd", errNotOffered)
 }
 
 // Disconnected implements proto.Backend.
@@ -183,6 +129,7 @@ func (d *Device) drop() {
 	for _, r := range d.rings {
 		d.clear(r)
 	}
+	d.dropLog()
 	closeAll(d.maps)
 	closeFD(d.reqFD)
 	d.maps, d.table, d.reqFD = nil, &guestmem.Table{}, -1
@@ -204,8 +151,8 @@ func (d *Device) SetVringNum(i int, num uint32) error {
 	r, err := d.at(i)
 	switch {
 	case err != nil:
-	case num == 0 || num > guestmem.MaxSplitNum || num&(num-1) != 0:
-		err = errRingNum
+	case num == 0 || num > guestmem.MaxSplitNum || num&(num-1) != 0 && d.acked && !d.packed():
+		err = errRingNum // of a packed ring any number; before the format is known it may be one
 	case r.live != nil && num != r.num:
 		err = errRunning
 	default:
@@ -224,22 +171,37 @@ func (d *Device) SetVringAddr(a proto.VringAddr) error {
 	if err != nil {
 		return d.refuse(what, err)
 	}
-	if a.Flags != 0 {
-		return d.refuse(what, fmt.Errorf("flags %#x (dirty logging): %w", a.Flags, errNotOffered))
+	if a.Flags&^vringLog != 0 {
+		return d.refuse(what, fmt.Errorf("flags %#x: %w", a.Flags, errNotOffered))
 	}
-	if err := guestmem.CheckSplitAddr(a.Desc, a.Avail, a.Used); err != nil {
+	if err := d.checkAddr(a); err != nil {
 		return d.refuse(what, err)
 	}
+	next := *r
+	next.desc, next.avail, next.used, next.haveAddr = a.Desc, a.Avail, a.Used, true
+	next.logUsed, next.logAddr = a.Flags&vringLog != 0, a.Log
 	if r.live != nil {
-		next := d.ringConfig(r)
-		next.Desc, next.Avail, next.Used = a.Desc, a.Avail, a.Used
-		if err := r.live.SetView(d.table, next); err != nil {
+		if err := r.live.SetView(d.table, d.ringConfig(&next)); err != nil {
 			return d.refuse(what, err)
 		}
+		d.cfg.Quiescer.Quiesce() // from the answer on, writes are logged as it says
 	}
-	return d.configure(r, "address", func() {
-		r.desc, r.avail, r.used, r.haveAddr = a.Desc, a.Avail, a.Used, true
-	})
+	return d.configure(r, "address", func() { *r = next })
+}
+
+// vringLog is the flag of SET_VRING_ADDR that asks to log the used ring's writes
+// (VHOST_VRING_F_LOG).
+const vringLog = 1
+
+// checkAddr checks the addresses that need no memory, as the ring's format has them.
+func (d *Device) checkAddr(a proto.VringAddr) error {
+	if !d.acked {
+		return nil // the format is not known: a ring that starts is checked again
+	}
+	if d.packed() {
+		return nil
+	}
+	return guestmem.CheckSplitAddr(a.Desc, a.Avail, a.Used)
 }
 
 // SetVringBase implements proto.Backend.
@@ -249,8 +211,10 @@ func (d *Device) SetVringBase(i int, base uint32) error {
 	r, err := d.at(i)
 	switch {
 	case err != nil:
-	case base > 0xffff:
+	case d.acked && !d.packed() && base > 0xffff:
 		err = errBase
+	case d.packed() && r.num != 0 && base&0x7fff >= r.num:
+		err = errSlot
 	case r.live != nil:
 		err = errRunning
 	default:
@@ -292,16 +256,18 @@ func (d *Device) GetVringBase(i int) (uint32, error) {
 // gives no descriptor, one of our own takes its place: the worker may sleep, since it
 // saw no ring, and must learn that there is one to poll.
 func (d *Device) SetVringKick(i int, fd int) error {
+	fd, poll := fd, fd < 0
+	var err error
+	if poll {
+		fd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	} else {
+		fd, err = takeEventFD(fd)
+	}
 	d.enter()
 	defer d.release()
-	poll := fd < 0
-	r, err := d.at(i)
+	var r *ring
 	if err == nil {
-		if poll {
-			fd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-		} else {
-			err = checkEventFD(fd)
-		}
+		r, err = d.at(i)
 	}
 	if err != nil {
 		closeFD(fd)
@@ -342,11 +308,12 @@ func (d *Device) SetVringErr(i int, fd int) error {
 // setSignal replaces a descriptor that workers write. After a swap under a running
 // ring the guest is called once, in case a call went to the old one unseen.
 func (d *Device) setSignal(i, fd int, what string, pick func(*ring) (*int, *virtq.EventFD)) error {
+	fd, err := takeEventFD(fd)
 	d.enter()
 	defer d.release()
-	r, err := d.at(i)
+	var r *ring
 	if err == nil {
-		err = checkEventFD(fd)
+		r, err = d.at(i)
 	}
 	if err != nil {
 		closeFD(fd)

@@ -30,6 +30,10 @@ type VringAddr struct {
 //
 //	conc: one goroutine, the session's
 type Backend interface {
+	// Connected tells whose session begins. The same front end has the same peer when it
+	// comes back; one of another process has another. Empty: that is not known.
+	Connected(peer string)
+
 	// NumRings is the number of rings (two a queue pair): indices are below it.
 	NumRings() int
 	// NumQueuePairs answers GET_QUEUE_NUM.

@@ -22,6 +22,7 @@ type recorder struct {
 	protocol     uint64
 	status       uint8
 	disconnected int
+	peers        []string
 }
 
 var _ proto.Backend = (*recorder)(nil)
@@ -72,6 +73,11 @@ func (r *recorder) disconnects() int {
 	return r.disconnected
 }
 
+func (r *recorder) Connected(peer string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.peers = append(r.peers, peer)
+}
 func (r *recorder) NumRings() int            { return recorderRings }
 func (r *recorder) NumQueuePairs() int       { return recorderRings / 2 }
 func (r *recorder) Features() uint64         { return r.offered }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -84,8 +85,9 @@ type Connector struct {
 	done   chan struct{}
 	listen *listener // nil in client mode
 
-	mu      sync.Mutex // guards session
-	session *Session   // nil while not connected
+	mu      sync.Mutex        // guards what follows
+	session *Session          // nil while not connected
+	refused map[string]uint64 // of sessions that have ended
 }
 
 // Start begins to connect, or to listen; it does not wait for a front end. The
@@ -127,7 +129,7 @@ func newConnector(cfg Config) (*Connector, error) {
 	case cfg.SocketMode&^fs.ModePerm != 0:
 		return nil, fmt.Errorf("socket mode %o has more than permission bits", cfg.SocketMode)
 	}
-	c := &Connector{cfg: cfg, done: make(chan struct{})}
+	c := &Connector{cfg: cfg, done: make(chan struct{}), refused: map[string]uint64{}}
 	c.log = cfg.Log.With("port", cfg.Port, "socket", cfg.Path)
 	if cfg.Mode == ModeServer {
 		var err error
@@ -153,6 +155,18 @@ func (c *Connector) Session() *Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session
+}
+
+// Refusals are the messages that were refused in all sessions so far, by the
+// specification's names; those that the device does not know are among them.
+func (c *Connector) Refusals() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := maps.Clone(c.refused)
+	if c.session != nil {
+		c.session.addRefusals(all)
+	}
+	return all
 }
 
 // Connected reports whether a front end is connected.
@@ -196,7 +210,7 @@ func (c *Connector) runConnector(ctx context.Context) {
 	}
 	retry, lastErr := c.cfg.RetryMin, ""
 	for ctx.Err() == nil {
-		conn, err := c.connect(ctx)
+		conn, peer, err := c.connect(ctx)
 		if err != nil {
 			// One line for each new cause, not one for each attempt.
 			if ctx.Err() == nil && err.Error() != lastErr {
@@ -208,6 +222,7 @@ func (c *Connector) runConnector(ctx context.Context) {
 			continue
 		}
 		lastErr = ""
+		c.cfg.Backend.Connected(peer)
 		// Whoever got an answer must find the session here: it starts under the lock.
 		c.mu.Lock()
 		s := NewSession(conn, State{}, c.cfg.Backend, c.log)
@@ -245,23 +260,35 @@ func (c *Connector) serveAdopted(ctx context.Context) bool {
 	return !errors.Is(s.Err(), ErrDetached)
 }
 
-// connect waits for a front end (server) or tries to reach it (client).
-func (c *Connector) connect(ctx context.Context) (*Conn, error) {
-	var sock *net.UnixConn
+// connect waits for a front end (server) or tries to reach it (client). peer is whose
+// connection it is, see Backend.Connected.
+func (c *Connector) connect(ctx context.Context) (conn *Conn, peer string, err error) {
 	if c.listen != nil {
-		var err error
-		if sock, err = c.listen.accept(); err != nil {
-			return nil, err
-		}
-	} else {
-		// A Unix socket either takes the connection at once or refuses it (also when
-		// the listener's queue is full): nothing here waits for the peer.
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", c.cfg.Path)
+		sock, err := c.listen.accept()
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		sock = conn.(*net.UnixConn)
+		if conn, err = newConn(sock); err != nil {
+			return nil, "", err
+		}
+		return conn, processPeer(conn), nil
 	}
+	peer = socketPeer(c.cfg.Path)
+	// A Unix socket either takes the connection at once or refuses it (also when
+	// the listener's queue is full): nothing here waits for the peer.
+	sock, err := new(net.Dialer).DialContext(ctx, "unix", c.cfg.Path)
+	if err != nil {
+		return nil, "", err
+	}
+	if socketPeer(c.cfg.Path) != peer {
+		peer = "" // replaced meanwhile: whose it is, is not known
+	}
+	conn, err = newConn(sock.(*net.UnixConn))
+	return conn, peer, err
+}
+
+// newConn is NewConn that owns sock also when it fails.
+func newConn(sock *net.UnixConn) (*Conn, error) {
 	conn, err := NewConn(sock)
 	if err != nil {
 		sock.Close()
@@ -279,6 +306,7 @@ func (c *Connector) serve(ctx context.Context, s *Session) {
 	}
 	c.mu.Lock()
 	c.session = nil
+	s.addRefusals(c.refused)
 	c.mu.Unlock()
 	n := s.Counts()
 	reason := s.Err()

@@ -59,6 +59,8 @@ type Session struct {
 	reply [sizeLog]byte // space for a reply's payload
 
 	messages, refused, unknown atomic.Uint64
+	// refusals are refused and unknown by request; the last one is of all without a name.
+	refusals [numRequests + 1]atomic.Uint64
 
 	mu   sync.Mutex // guards stop and orders it with the deadlines
 	stop stopKind
@@ -117,6 +119,19 @@ func (s *Session) Err() error {
 // Counts are the counters so far.
 func (s *Session) Counts() Counts {
 	return Counts{Messages: s.messages.Load(), Refused: s.refused.Load(), Unknown: s.unknown.Load()}
+}
+
+// addRefusals adds what was refused to counts by the requests' names.
+func (s *Session) addRefusals(counts map[string]uint64) {
+	for i := range s.refusals {
+		if n := s.refusals[i].Load(); n > 0 {
+			name := "unknown request"
+			if i < numRequests {
+				name = Request(i).String()
+			}
+			counts[name] += n
+		}
+	}
 }
 
 // Close ends the session after the message that it works on, closes the
@@ -264,6 +279,7 @@ func (s *Session) serve(m *Message) error {
 	row := lookup(m.Request, s.backend.ProtocolFeatures())
 	if row == nil {
 		s.unknown.Add(1)
+		s.refusals[min(m.Request, numRequests)].Add(1)
 		s.logRefusal("vhost-user message ignored: this device does not know it", m.Request, nil)
 		return s.acknowledge(m, false)
 	}
@@ -292,6 +308,7 @@ func (s *Session) dispatch(row *spec, m *Message) ([]byte, error) {
 // where it cannot be told and must know.
 func (s *Session) refuse(row *spec, m *Message, why error) error {
 	s.refused.Add(1)
+	s.refusals[m.Request].Add(1)
 	if row.native || (row.fatal && !s.wantsAck(m)) {
 		return fmt.Errorf("%s: %w", m.Request, why)
 	}
