@@ -10,6 +10,8 @@ import (
 
 	"baton/config"
 	"baton/controlplane/openflow"
+	"baton/vhost/netdev"
+	"baton/vhost/proto"
 )
 
 // settings are batond's configuration keys. The tags are their documentation.
@@ -17,7 +19,7 @@ type settings struct {
 	Host        string   `yaml:"host" doc:"Name of this host in the model (kind Host). The machine's host name if absent."`
 	Controllers []string `yaml:"controllers" doc:"Controllers to connect to, tried in order: HOST:PORT or unix:PATH. None: forward by the checkpoint alone."`
 	Socket      string   `yaml:"socket" default:"/run/baton/batond.sock" doc:"Unix socket for batonctl on this host."`
-	StateDir    string   `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint: what the controller said last."`
+	StateDir    string   `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint, what the controller said last, and of what each guest negotiated."`
 	Underlay    struct {
 		Device  string `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
 		Address string `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
@@ -27,6 +29,8 @@ type settings struct {
 		SocketDir  string `yaml:"socket_dir" default:"/run/baton/vhost" doc:"Folder of the vhost-user sockets; port vm1 has vm1.sock there."`
 		Mode       string `yaml:"mode" default:"client" range:"client|server" doc:"client: QEMU listens, batond connects and connects again. server: batond listens."`
 		QueuePairs int    `yaml:"queue_pairs" default:"1" range:"1..8" doc:"Queue pairs offered to each guest."`
+		Offloads   bool   `yaml:"offloads" default:"true" doc:"Offer checksum and segmentation offloads to guests. A VM that runs keeps what it has until it is restarted."`
+		Packed     bool   `yaml:"packed" default:"true" doc:"Offer packed rings to guests; false: split rings alone. A VM that runs keeps what it has until it is restarted."`
 	} `yaml:"vhost"`
 	Workers struct {
 		CPUs         []int         `yaml:"cpus" default:"0" range:"0..1023" doc:"CPUs to run on: one worker, pinned, for each."`
@@ -119,6 +123,17 @@ func (s *settings) checkControllers() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// without are the features that guests are not offered.
+func (s *settings) without() (features uint64) {
+	if !s.Vhost.Offloads {
+		features |= netdev.Offloads
+	}
+	if !s.Vhost.Packed {
+		features |= proto.FeatureRingPacked
+	}
+	return features
 }
 
 // address is the underlay address with its prefix.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sort"
 	"sync"
@@ -35,7 +36,9 @@ type guestPorts struct {
 	dir      string
 	mode     proto.Mode
 	pairs    int
-	innerMTU int // what the underlay leaves for guests, bytes of L3
+	without  uint64 // features not offered
+	state    string // folder of what each guest negotiated
+	innerMTU int    // what the underlay leaves for guests, bytes of L3
 	onChange func(name string)
 
 	// work is held while ports are made and removed, and taken before mu. Then
@@ -66,6 +69,9 @@ func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (chang
 	for name, p := range g.ports {
 		if b, ok := want[name]; !ok || b.MAC != p.binding.MAC || b.MTU != p.binding.MTU {
 			g.remove(name)
+			if !ok {
+				os.Remove(g.pin(name)) // the VM that comes here one day is another one
+			}
 			changed = append(changed, name)
 		}
 	}
@@ -103,6 +109,7 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	var err error
 	p.device, err = netdev.New(netdev.Config{
 		Name: b.Name, Socket: p.path, QueuePairs: g.pairs, MTU: mtu,
+		Without: g.without, Pin: g.pin(b.Name),
 		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
 		OnChange: func() { g.onChange(b.Name) },
 	})
@@ -127,6 +134,9 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	g.log.Info("port made", "port", b.Name, "number", b.Number, "socket", p.path, "mode", g.mode)
 	return nil
 }
+
+// pin is the file that keeps what a port's guest negotiated.
+func (g *guestPorts) pin(name string) string { return filepath.Join(g.state, name+".json") }
 
 // remove ends the session first, so that nobody touches the guest when its port goes.
 func (g *guestPorts) remove(name string) {

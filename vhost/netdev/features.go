@@ -20,10 +20,11 @@ const (
 // implemented is every feature that there is code for. Which of them a device offers
 // is its configuration's matter, and that of what was negotiated before, see pin.
 const implemented = proto.FeatureVersion1 | proto.FeatureMrgRxbuf | proto.FeatureIndirectDesc |
-	proto.FeatureEventIdx | proto.FeatureGuestAnnounce | proto.FeatureProtocol | proto.FeatureMQ | proto.FeatureMTU
+	proto.FeatureEventIdx | proto.FeatureRingPacked | proto.FeatureInOrder | Offloads | proto.FeatureLogAll |
+	proto.FeatureGuestAnnounce | proto.FeatureProtocol | proto.FeatureMQ | proto.FeatureMTU
 
 // implementedProtocol is the same for protocol features.
-const implementedProtocol = proto.ProtocolMQ | proto.ProtocolRARP | proto.ProtocolReplyAck | proto.ProtocolNetMTU |
+const implementedProtocol = proto.ProtocolMQ | proto.ProtocolLogShmfd | proto.ProtocolRARP | proto.ProtocolReplyAck | proto.ProtocolNetMTU |
 	proto.ProtocolBackendReq | proto.ProtocolResetDevice | proto.ProtocolConfigureMemSlots | proto.ProtocolStatus
 
 // configured are the features that a front end is offered which was not here before.

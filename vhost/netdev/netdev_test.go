@@ -144,8 +144,9 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 	bad.Desc = 0x1000
 	odd := addr(1, g.tx)
 	odd.Used++
-	logged := addr(1, g.tx)
-	logged.Flags = 1
+	flagged := addr(1, g.tx)
+	flagged.Flags = 2
+	log := drivertest.NewMem(t, 1<<16)
 	overlap := func() []proto.MemRegion { return append(g.regions(), g.regions()...) }
 	short := func() []proto.MemRegion { r := g.regions(); r[0].Size *= 2; return r }
 	many := func() (rs []proto.MemRegion) {
@@ -166,7 +167,7 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		"32_num_while_running":  func() error { return g.dev.SetVringNum(1, 128) },
 		"33_outside":            func() error { return g.dev.SetVringAddr(bad) },
 		"33_unaligned":          func() error { return g.dev.SetVringAddr(odd) },
-		"37_log_flag":           func() error { return g.dev.SetVringAddr(logged) },
+		"37_flag_2":             func() error { return g.dev.SetVringAddr(flagged) },
 		"34_base_65536":         func() error { return g.dev.SetVringBase(1, 65536) },
 		"34_base_while_running": func() error { return g.dev.SetVringBase(1, 3) },
 		"29_no_regions":         func() error { return g.dev.SetMemTable(nil) },
@@ -180,9 +181,11 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		"features":              func() error { return g.dev.SetFeatures(1 << 60) },
 		"protocol_features":     func() error { return g.dev.SetProtocolFeatures(1 << 9) },
 		"mtu_67":                func() error { return g.dev.SetMTU(67) },
-		"log_base":              func() error { return g.dev.SetLogBase(4096, 0, g.eventFD()) },
-		"log_fd":                func() error { return g.dev.SetLogFD(g.eventFD()) },
-		"rarp":                  func() error { return g.dev.SendRARP([6]byte{}) },
+		"37_log_no_file":        func() error { return g.dev.SetLogBase(4096, 0, g.eventFD()) },
+		"37_log_wraps":          func() error { return g.dev.SetLogBase(1<<63, 1<<63, log.DupFD(t)) },
+		"37_log_behind_end":     func() error { return g.dev.SetLogBase(1<<16, 4096, log.DupFD(t)) },
+		"37_log_short":          func() error { return g.dev.SetLogBase(8, 0, log.DupFD(t)) },
+		"backend_req_is_a_pipe": func() error { return g.dev.SetBackendReqFD(pipe()) },
 	} {
 		if err := f(); err == nil || !strings.HasPrefix(err.Error(), "vhost vm1: ") {
 			t.Errorf("%s: %v", name, err)
@@ -192,7 +195,7 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		}
 		g.passes()
 	}
-	if n := g.dev.Snapshot().Refused; n != 27 {
+	if n := g.dev.Snapshot().Refused; n != 29 {
 		t.Errorf("%d refused", n)
 	}
 }
@@ -322,7 +325,7 @@ func TestMemSlots(t *testing.T) {
 
 func TestFeaturesAndSnapshot(t *testing.T) {
 	g := newRig(t, func(c *netdev.Config) { c.QueuePairs, c.MTU = 4, 1442 })
-	if f := g.dev.Features(); f&proto.FeatureMQ == 0 || f&proto.FeatureMTU == 0 || f&(proto.FeatureCsum|proto.FeatureLogAll|proto.FeatureRingPacked) != 0 {
+	if f := g.dev.Features(); f&proto.FeatureMQ == 0 || f&proto.FeatureMTU == 0 || f&(proto.FeatureHostUFO|proto.FeatureGuestUFO) != 0 {
 		t.Errorf("features %#x", f)
 	}
 	if g.dev.NumRings() != 8 || g.dev.NumQueues() != 4 {

@@ -39,7 +39,6 @@ var (
 	errRunning  = errors.New("the ring is running: stop it first")
 	errRingNum  = errors.New("want a power of two up to 32768")
 	errBase     = errors.New("want at most 65535")
-	errSlot     = errors.New("names a slot beyond the ring's end")
 	errNotEvent = errors.New("the descriptor is not an eventfd")
 
 	errNotSocket = errors.New("the descriptor is not a Unix socket")

@@ -199,7 +199,7 @@ func (d *Device) checkAddr(a proto.VringAddr) error {
 		return nil // the format is not known: a ring that starts is checked again
 	}
 	if d.packed() {
-		return nil
+		return guestmem.CheckPackedAddr(a.Desc, a.Avail, a.Used)
 	}
 	return guestmem.CheckSplitAddr(a.Desc, a.Avail, a.Used)
 }
@@ -214,7 +214,7 @@ func (d *Device) SetVringBase(i int, base uint32) error {
 	case d.acked && !d.packed() && base > 0xffff:
 		err = errBase
 	case d.packed() && r.num != 0 && base&0x7fff >= r.num:
-		err = errSlot
+		err = virtq.ErrBase
 	case r.live != nil:
 		err = errRunning
 	default:

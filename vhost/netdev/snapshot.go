@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"baton/vhost/virtq"
 )
@@ -15,7 +16,12 @@ type Totals struct {
 	Bytes      uint64 `json:"bytes"`
 	ShortFrame uint64 `json:"short_frame"`
 	TooBig     uint64 `json:"too_big"`
+	BadHeader  uint64 `json:"bad_header"`
+	Unfinished uint64 `json:"unfinished"`
 	Discarded  uint64 `json:"discarded"`
+	GSO        uint64 `json:"gso"`
+	Partial    uint64 `json:"partial_csum"`
+	DataValid  uint64 `json:"data_valid"`
 	NoBuffer   uint64 `json:"no_buffer"`
 	Full       uint64 `json:"full"`
 	Calls      uint64 `json:"calls"`
@@ -29,6 +35,11 @@ func (t *Totals) add(s *virtq.Stats) {
 	t.Bytes += s.Bytes.Load()
 	t.ShortFrame += s.ShortFrame.Load()
 	t.TooBig += s.TooBig.Load()
+	t.BadHeader += s.BadHeader.Load()
+	t.Unfinished += s.Unfinished.Load()
+	t.GSO += s.GSO.Load()
+	t.Partial += s.PartialCsum.Load()
+	t.DataValid += s.DataValid.Load()
 	t.Discarded += s.Discarded.Load()
 	t.NoBuffer += s.NoBuffer.Load()
 	t.Full += s.Full.Load()
@@ -47,8 +58,8 @@ type RingInfo struct {
 	Started    bool   `json:"started"`
 	Running    bool   `json:"running"`
 	Enabled    bool   `json:"enabled"`
-	AvailIdx   uint16 `json:"avail_idx"`
-	UsedIdx    uint16 `json:"used_idx"`
+	AvailIdx   uint16 `json:"avail_idx"` // of a packed ring the driver's slot, its wrap counter in bit 15
+	UsedIdx    uint16 `json:"used_idx"`  // of a packed ring ours
 	KickFD     bool   `json:"kick_fd"`
 	CallFD     bool   `json:"call_fd"`
 	Kicks      uint64 `json:"kicks"`       // since the descriptor came, our own wake-ups included
@@ -68,38 +79,52 @@ type RegionInfo struct {
 
 // Snapshot is a device as an operator sees it.
 type Snapshot struct {
-	Name             string            `json:"name"`
-	Socket           string            `json:"socket"`
-	Connected        bool              `json:"connected"`
-	Up               bool              `json:"up"`
-	QueuePairs       int               `json:"queue_pairs"`
-	ActiveQueues     int               `json:"active_queues"`
-	MTU              int               `json:"mtu"`
-	Offered          uint64            `json:"features_offered"`
-	Features         uint64            `json:"features"`
-	ProtocolFeatures uint64            `json:"protocol_features"`
-	HeaderSize       int               `json:"header_size"` // of virtio_net_hdr, bytes
-	Status           uint8             `json:"status"`
-	Rings            []RingInfo        `json:"rings"`
-	Regions          []RegionInfo      `json:"regions"`
-	Refused          uint64            `json:"refused"`
-	Disconnects      uint64            `json:"disconnects"`
-	Broken           map[string]uint64 `json:"broken"` // by reason's name, those not 0
+	Name             string `json:"name"`
+	Socket           string `json:"socket"`
+	Connected        bool   `json:"connected"`
+	Up               bool   `json:"up"`
+	QueuePairs       int    `json:"queue_pairs"`
+	ActiveQueues     int    `json:"active_queues"`
+	MTU              int    `json:"mtu"`
+	Offered          uint64 `json:"features_offered"`
+	Features         uint64 `json:"features"`
+	ProtocolFeatures uint64 `json:"protocol_features"`
+	HeaderSize       int    `json:"header_size"` // of virtio_net_hdr, bytes
+	Status           uint8  `json:"status"`
+	Pinned           bool   `json:"pinned"`   // what is offered was settled with this front end before
+	Recalled         uint64 `json:"recalled"` // times that the front end came back and had forgotten its features
+	LogSize          uint64 `json:"log_size"` // of the dirty log, bytes; 0 without
+	Logging          bool   `json:"logging"`  // LOG_ALL is acknowledged
+	// Busy: a message of the front end takes its time, and only what can be told without
+	// waiting for it is told: name to MTU.
+	Busy        bool              `json:"busy"`
+	Rings       []RingInfo        `json:"rings"`
+	Regions     []RegionInfo      `json:"regions"`
+	Refused     uint64            `json:"refused"`
+	Disconnects uint64            `json:"disconnects"`
+	Broken      map[string]uint64 `json:"broken"` // by reason's name, those not 0
 }
 
 // Snapshot is the device's state now.
 //
-//	conc: any goroutine; it may wait for a control call, never for a worker's burst
+//	conc: any goroutine; it waits for a control call no longer than snapshotWait
 func (d *Device) Snapshot() Snapshot {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	info := d.Info()
 	s := Snapshot{
-		Name: d.cfg.Name, Socket: d.cfg.Socket, Connected: d.connected,
-		Up: info.Up, QueuePairs: len(d.queues), ActiveQueues: d.ActiveQueues(), MTU: info.MTU,
-		Offered: d.Features(), Features: d.features, ProtocolFeatures: d.protocol, HeaderSize: headerSize(d.features), Status: d.status,
-		Refused: d.counts.Refused.Load(), Disconnects: d.counts.Disconnects.Load(),
+		Name: d.cfg.Name, Socket: d.cfg.Socket, Up: info.Up, QueuePairs: len(d.queues), ActiveQueues: d.ActiveQueues(), MTU: info.MTU,
 		Broken: map[string]uint64{},
+	}
+	if !d.lockWithin(snapshotWait) {
+		s.Connected, s.Busy = true, true
+		return s
+	}
+	defer d.mu.Unlock()
+	s.Connected, s.Status = d.connected, d.status
+	s.Offered, s.Features, s.ProtocolFeatures, s.HeaderSize = d.offered(), d.features, d.protocol, headerSize(d.features)
+	s.Pinned, s.Recalled, s.Logging = d.pinned(), d.counts.Recalled.Load(), d.logging()
+	s.Refused, s.Disconnects = d.counts.Refused.Load(), d.counts.Disconnects.Load()
+	if d.log != nil {
+		s.LogSize = d.log.Size()
 	}
 	for i := range d.counts.Broken {
 		if n := d.counts.Broken[i].Load(); n > 0 {
@@ -115,9 +140,23 @@ func (d *Device) Snapshot() Snapshot {
 	return s
 }
 
+// snapshotWait is how long an operator's question waits for a control call: one that
+// moves rings takes some milliseconds.
+const snapshotWait = 250 * time.Millisecond
+
+// lockWithin takes mu; false if it is not to be had in that time.
+func (d *Device) lockWithin(wait time.Duration) bool {
+	for end := time.Now().Add(wait); !d.mu.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 func (d *Device) ringInfo(r *ring) RingInfo {
 	ri := RingInfo{
-		Index: r.index, Direction: [2]string{"rx", "tx"}[r.index&1], Format: "split",
+		Index: r.index, Direction: [2]string{"rx", "tx"}[r.index&1], Format: d.format(),
 		Size: r.num, Started: r.started, Running: r.live != nil, Enabled: d.enabled(r),
 		AvailIdx: uint16(r.base), UsedIdx: uint16(r.base),
 		KickFD: r.kick >= 0 && !r.poll, CallFD: r.call >= 0, Kicks: eventCount(r.kick),
@@ -136,6 +175,14 @@ func (d *Device) ringInfo(r *ring) RingInfo {
 		}
 	}
 	return ri
+}
+
+// format is that of all rings. Caller holds mu.
+func (d *Device) format() string {
+	if d.packed() {
+		return "packed"
+	}
+	return "split"
 }
 
 // eventCount is the count in eventfd fd. Nobody drains kick descriptors (they are
