@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"unsafe"
+
+	"baton/vhost/peerfd"
 )
 
 // LogPage is the granule of a dirty log, in bytes: one bit stands for so much of the
@@ -34,7 +36,7 @@ func NewLog(fd int, offset, size uint64) (*Log, error) {
 		if r.check() != nil {
 			err = fmt.Errorf("dirty log of %#x bytes at %#x: %w", size, offset, ErrRange)
 		}
-		closeFile(fd)
+		peerfd.Close(fd)
 		return nil, err
 	}
 	m, err := Map(r, fd)

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"baton/vhost/peerfd"
 )
 
 // Errors of Map and NewTable, for errors.Is.
@@ -90,16 +92,10 @@ const hugeMax = 16 << 30
 func Map(r Region, fd int) (*Mapping, error) {
 	m, err := mapRegion(r, fd)
 	if err != nil {
-		closeFile(fd)
+		peerfd.Close(fd)
 		return nil, err
 	}
 	return m, nil
-}
-
-func closeFile(fd int) {
-	if fd >= 0 {
-		_ = unix.Close(fd)
-	}
 }
 
 func mapRegion(r Region, fd int) (*Mapping, error) {
@@ -141,23 +137,28 @@ func mapRegion(r Region, fd int) (*Mapping, error) {
 
 // filePageSize is the page size of fd's file system. Only file systems that live in
 // memory pass: reading a page of any other may wait for a disk, or for a process
-// of the peer's (FUSE), and a worker must not wait.
+// of the peer's (FUSE), and a worker must not wait. Nor must we, so that the file is
+// not asked before it is known to be in memory.
 func filePageSize(fd int) (uint64, error) {
+	name, err := peerfd.Name(fd)
+	if err != nil {
+		return 0, fmt.Errorf("%w (%w)", ErrFile, err)
+	}
+	if !peerfd.InMemory(fd) {
+		return 0, fmt.Errorf("%w but %q: use memory-backend-memfd, /dev/shm or huge pages", ErrBacking, name)
+	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return 0, fmt.Errorf("fstatfs: %w (%w)", ErrFile, err)
 	}
-	switch int64(fs.Type) {
-	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+	if int64(fs.Type) != unix.HUGETLBFS_MAGIC {
 		return uint64(unix.Getpagesize()), nil
-	case unix.HUGETLBFS_MAGIC:
-		page := uint64(fs.Bsize)
-		if bits.OnesCount64(page) != 1 || page > hugeMax {
-			return 0, fmt.Errorf("%w: huge page size %d", ErrFile, page)
-		}
-		return page, nil
 	}
-	return 0, fmt.Errorf("%w (file system type %#x): use memory-backend-memfd, /dev/shm or huge pages", ErrBacking, fs.Type)
+	page := uint64(fs.Bsize)
+	if bits.OnesCount64(page) != 1 || page > hugeMax {
+		return 0, fmt.Errorf("%w: huge page size %d", ErrFile, page)
+	}
+	return page, nil
 }
 
 // Close unmaps the region and closes its file. No table with this mapping may be in use.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"baton/vhost/peerfd"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
 
@@ -195,11 +196,7 @@ func (d *Device) forget(r *ring) {
 	r.started, r.wanted = false, false
 }
 
-func closeFD(fd int) {
-	if fd >= 0 {
-		_ = unix.Close(fd)
-	}
-}
+func closeFD(fd int) { peerfd.Close(fd) }
 
 // takeEventFD refuses what is no eventfd, and makes it non-blocking. fd -1 passes.
 // What is refused is closed, which the peer may hold up (a file of its own FUSE): the
@@ -219,13 +216,12 @@ func checkEventFD(fd int) error {
 	if fd < 0 {
 		return nil
 	}
-	name := make([]byte, 64)
-	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), name)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNotEvent, err)
-	}
-	if string(name[:n]) != "anon_inode:[eventfd]" {
-		return fmt.Errorf("%w but %q", errNotEvent, name[:n])
+	if !peerfd.IsEventFD(fd) {
+		name, err := peerfd.Name(fd)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNotEvent, err)
+		}
+		return fmt.Errorf("%w but %q", errNotEvent, name)
 	}
 	return unix.SetNonblock(fd, true)
 }

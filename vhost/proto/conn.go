@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"baton/vhost/peerfd"
 )
 
 // controlSpace has room for MaxFDs descriptors and not one more: the kernel cuts
@@ -193,7 +195,7 @@ func (m *Message) takeControl(b []byte) error {
 		for ; len(data) >= 4; data = data[4:] {
 			fd := int(int32(binary.NativeEndian.Uint32(data)))
 			if len(m.FDs) == MaxFDs {
-				unix.Close(fd)
+				peerfd.Close(fd)
 				continue
 			}
 			m.FDs = append(m.FDs, fd)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
+	"baton/vhost/peerfd"
 )
 
 // Sizes and bounds of messages, in bytes unless said otherwise.
@@ -123,9 +123,7 @@ func (m *Message) TakeFD(i int) int {
 // CloseFDs closes the descriptors that nobody took.
 func (m *Message) CloseFDs() {
 	for _, fd := range m.FDs {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
+		peerfd.Close(fd)
 	}
 	m.FDs = m.fds[:0]
 }
