@@ -8,6 +8,7 @@ import (
 
 	"baton/dataplane/port"
 	"baton/dataplane/stats"
+	"baton/vhost/eventfd"
 	"baton/vhost/guestmem"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
@@ -81,6 +82,9 @@ var (
 	_ proto.Backend = (*Device)(nil)
 )
 
+// warnSignals: what is true of the process is said once.
+var warnSignals sync.Once
+
 // New is a device without a session. Close ends it.
 //
 //	error: no name, QueuePairs or MTU out of range
@@ -115,6 +119,11 @@ func New(cfg Config) (*Device, error) {
 		}
 	}
 	d.settle()
+	if err := eventfd.Err(); err != nil {
+		warnSignals.Do(func() {
+			d.log.Warn("a front end that works at it can hold up a worker: let the process have AIO contexts (fs.aio-max-nr, io_setup and io_submit in its seccomp filter)", "error", err)
+		})
+	}
 	go d.runMonitor()
 	return d, nil
 }
