@@ -121,7 +121,7 @@ func New(cfg Config) (*Device, error) {
 	d.settle()
 	if err := eventfd.Err(); err != nil {
 		warnSignals.Do(func() {
-			d.log.Warn("a front end that works at it can hold up a worker: let the process have AIO contexts (fs.aio-max-nr, io_setup and io_submit in its seccomp filter)", "error", err)
+			cfg.Logger.Warn("a front end that works at it can hold up a worker: let the process have AIO contexts (fs.aio-max-nr, io_setup and io_submit in its seccomp filter)", "error", err)
 		})
 	}
 	go d.runMonitor()
