@@ -5,6 +5,7 @@ import (
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
 	"baton/dataplane/pmtu"
+	"baton/dataplane/stats"
 )
 
 // How many ICMP messages about packets that were too big go back to a port, by each
@@ -39,20 +40,32 @@ func (q *quota) take(now uint64) bool {
 	return true
 }
 
-// measure reports whether packet i from queue r, which is longer than a frame without
+// tooBig reports whether packet i from queue r, which is longer than a frame without
 // tag may be where l sends it, is too big for that: the tunnel carries the tag, a guest
-// gets it besides its MTU, and a super-segment goes in segments. If so it comes with
-// what its sender is to be told, or nil. The packet has not been edited yet.
-func (w *Worker) measure(r *rxQueue, i int, l *action.List) (big bool, answer *buf.Buf) {
-	b, l2 := w.work.rx[i&(buf.Burst-1)], l2Size(&w.work.flows.Keys[i&(buf.Burst-1)])
+// gets it besides its MTU, and a super-segment goes in segments. If so its sender is
+// told, unless the packet would not have got that far.
+//
+//	out: true, and drop[i]; false, and nothing done
+func (w *Worker) tooBig(r *rxQueue, i int, l *action.List) bool {
+	k := w.work
+	b, l2 := k.rx[i&(buf.Burst-1)], l2Size(&k.flows.Keys[i&(buf.Burst-1)])
 	mtu := w.tunnelFrame - l2
 	if l.Verdict == action.VerdictOutput {
-		mtu = w.outs[w.work.out[i&(buf.Burst-1)]].maxFrame - ethSize
+		mtu = w.outs[k.out[i&(buf.Burst-1)]].maxFrame - ethSize
 	}
 	if b.WireLen() <= mtu+l2 {
-		return false, nil
+		return false
 	}
-	return true, w.tooBig(r, b, mtu)
+	answer := w.answerTo(r, b, mtu) // about the packet as it came: nothing is edited yet
+	reason := action.Execute(b, l)
+	if reason != stats.DropNone {
+		w.cache.Free(answer)
+	} else {
+		reason = stats.DropTooBig
+		w.reply(r, answer)
+	}
+	k.drop[i&(buf.Burst-1)] = reason
+	return true
 }
 
 const (
@@ -72,7 +85,7 @@ func l2Size(k *flow.Key) int {
 	return n
 }
 
-// tooBig is the ICMP message that tells the sender of b, a packet from queue r that has
+// answerTo is the ICMP message that tells the sender of b, a packet from queue r that has
 // not been edited, that no more than mtu bytes get through; nil if nobody is to be told:
 // the packet is none to be answered (package pmtu), the port had many answers
 // already, no buffer is free. Packets from the underlay are not answered either: the
@@ -80,7 +93,7 @@ func l2Size(k *flow.Key) int {
 // through routers too, and that host has told its guests what gets through.
 //
 //	owner: the caller owns the message
-func (w *Worker) tooBig(r *rxQueue, b *buf.Buf, mtu int) *buf.Buf {
+func (w *Worker) answerTo(r *rxQueue, b *buf.Buf, mtu int) *buf.Buf {
 	if r.underlay || !pmtu.Answers(b, mtu) || !w.quota[r.slot].take(cycles()) {
 		return nil
 	}
@@ -91,7 +104,7 @@ func (w *Worker) tooBig(r *rxQueue, b *buf.Buf, mtu int) *buf.Buf {
 	return a
 }
 
-// reply sends what tooBig made, if it made anything, back by the port that the packet
+// reply sends what answerTo made, if it made anything, back by the port that the packet
 // came from.
 func (w *Worker) reply(r *rxQueue, a *buf.Buf) {
 	if a == nil {

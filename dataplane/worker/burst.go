@@ -198,10 +198,14 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	if l.Punt != 0 {
 		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
 	}
-	big := false
-	var answer *buf.Buf
-	if int(b.PktLen) > w.way(i, l) { // else it fits, whatever is in front of it
-		big, answer = w.measure(r, i, l)
+	maxFrame := w.tunnelFrame
+	if l.Verdict == action.VerdictTunnel {
+		k.out[i] = w.lay.uplink
+	} else {
+		maxFrame = w.way(i, l)
+	}
+	if int(b.PktLen) > maxFrame && w.tooBig(r, i, l) { // a shorter one fits, whatever it is
+		return
 	}
 	reason := action.Execute(b, l)
 	switch {
@@ -209,40 +213,29 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 		if reason == stats.DropInjected && !punted {
 			reason = stats.DropPuntFull
 		}
-	case big:
-		reason = stats.DropTooBig
-		w.reply(r, answer)
-		answer = nil
 	case l.Verdict == action.VerdictTunnel:
 		reason = stats.DropNoTunnel
 		if ep := w.pool.cfg.Endpoint; ep != nil {
 			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
 		}
 	}
-	if answer != nil {
-		w.cache.Free(answer)
-	}
 	k.drop[i] = reason
 }
 
-// way finds out where packet i goes if l lets it go, and how large a frame without
-// VLAN tag may be there, in bytes.
+// way finds out to which port of this host packet i goes, if l lets it go to any, and
+// how large a frame without VLAN tag may be there, in bytes.
 //
 //	out: out[i]
 func (w *Worker) way(i int, l *action.List) (maxFrame int) {
-	k := w.work
-	switch l.Verdict {
-	case action.VerdictTunnel:
-		k.out[i] = w.lay.uplink
-		return w.tunnelFrame
-	case action.VerdictOutput:
-		out := w.resolve(l.Out)
-		k.out[i] = out
-		if out < MaxPorts {
-			return w.outs[out].maxFrame
-		}
+	if l.Verdict != action.VerdictOutput {
+		return noLimit
 	}
-	return noLimit
+	out := w.resolve(l.Out)
+	w.work.out[i] = out
+	if out >= MaxPorts {
+		return noLimit
+	}
+	return w.outs[out].maxFrame
 }
 
 // forward sends rx[:n], one burst for each output port; the packets of a port
