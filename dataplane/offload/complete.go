@@ -1,8 +1,6 @@
 package offload
 
 import (
-	"encoding/binary"
-
 	"baton/dataplane/buf"
 	"baton/dataplane/hdr"
 )
@@ -42,17 +40,9 @@ func Complete(b *buf.Buf) bool {
 	if flags&buf.TxL4Mask == buf.TxUDPCksum {
 		sumAt = udpSum
 	}
-	f := b.Data()
-	at := l4At(flags, b.Lengths())
-	if b.Next != nil || flags&buf.TxTCPSeg != 0 || at+sumAt+2 > len(f) {
+	if b.Next != nil || flags&buf.TxTCPSeg != 0 || !hdr.Complete(b.Data(), l4At(flags, b.Lengths()), sumAt) {
 		return false
 	}
-	l4 := f[at:]
-	c := hdr.Finish(hdr.Sum(l4, 0))
-	if sumAt == udpSum && c == 0 {
-		c = 0xffff // 0 says that there is none (RFC 768)
-	}
-	binary.BigEndian.PutUint16(l4[sumAt:], c)
 	b.OlFlags = flags &^ txAll
 	return true
 }

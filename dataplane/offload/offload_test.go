@@ -122,7 +122,7 @@ func TestCut(t *testing.T) {
 		}
 		var payload []byte
 		for i := range got {
-			if !bytes.Equal(got[i], want[i]) {
+			if !offloadtest.Equal(got[i], want[i]) {
 				rt.Fatalf("segment %d of %d:\n%x, want\n%x", i, len(got), got[i], want[i])
 			}
 			tcp := asOthersSee(rt, got[i])
@@ -169,7 +169,7 @@ func TestCutInTunnel(t *testing.T) {
 		}
 		for i := range got {
 			asOthersSee(rt, got[i])
-			if !bytes.Equal(got[i][50:], want[i]) {
+			if !offloadtest.Equal(got[i][50:], want[i]) {
 				rt.Fatalf("segment %d:\n%x, want\n%x", i, got[i][50:], want[i])
 			}
 			ip, udp := hdr.IPv4(got[i][14:]), hdr.UDP(got[i][34:])
@@ -202,10 +202,10 @@ func TestComplete(t *testing.T) {
 		if !offload.Complete(b) || b.OlFlags != 0 {
 			rt.Fatalf("flags %x are left", b.OlFlags)
 		}
-		if got := b.Data()[skip:]; !bytes.Equal(got, frame) {
+		if got := b.Data()[skip:]; !offloadtest.Equal(got, frame) {
 			rt.Fatalf("%x, want\n%x", got, frame)
 		}
-		if !offload.Complete(b) || !bytes.Equal(b.Data()[skip:], frame) {
+		if !offload.Complete(b) || !offloadtest.Equal(b.Data()[skip:], frame) {
 			rt.Fatal("a finished frame was changed")
 		}
 	})

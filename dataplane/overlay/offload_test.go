@@ -51,7 +51,7 @@ func TestPushKeepsWork(t *testing.T) {
 			rt.Fatalf("%v, flags %x, %+v; want %+v", r, b.OlFlags, b.Lengths(), want)
 		}
 		if segment == 0 {
-			if !offload.Complete(b) || !bytes.Equal(b.Data()[overlay.HeaderSize:], frame) {
+			if !offload.Complete(b) || !offloadtest.Equal(b.Data()[overlay.HeaderSize:], frame) {
 				rt.Fatal("completed as another frame")
 			}
 			return

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -93,7 +92,7 @@ func (g *got) same(t *rapid.T, want map[flow.Key][][]byte) {
 			t.Fatalf("flow %s: %d frames, want %d", k, len(g.frames[k]), len(frames))
 		}
 		for i, f := range frames {
-			if !bytes.Equal(g.frames[k][i], f) {
+			if !offloadtest.Equal(g.frames[k][i], f) {
 				t.Fatalf("flow %s, frame %d:\n%x, want\n%x", k, i, g.frames[k][i], f)
 			}
 		}

@@ -8,6 +8,7 @@
 package offloadtest
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"pgregory.net/rapid"
@@ -157,6 +158,20 @@ func Frames(b *buf.Buf, outer int) [][]byte {
 		return [][]byte{f}
 	}
 	return Cut(f, b.Lengths().SegSize)
+}
+
+// Equal compares TCP or UDP frames. A TCP checksum of 0 and its other form are the same:
+// whoever completes one writes the other form, whoever makes one anew does not.
+func Equal(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	l := Locate(b)
+	if l.Proto != hdr.ProtoTCP || binary.BigEndian.Uint16(a[l.sumAt():]) != 0xffff || binary.BigEndian.Uint16(b[l.sumAt():]) != 0 {
+		return bytes.Equal(a, b)
+	}
+	at := l.sumAt()
+	return bytes.Equal(a[:at], b[:at]) && bytes.Equal(a[at+2:], b[at+2:])
 }
 
 // Whole is frame with its L4 checksum made, in place.
