@@ -219,18 +219,17 @@ func (s Span) PutHeader(h *[HeaderSize]byte, size int) bool {
 	return true
 }
 
-// GetHeader copies the first size bytes, as for PutHeader, to h, each once, and
-// clears the rest of h. False if the span is shorter.
-func (s Span) GetHeader(h *[HeaderSize]byte, size int) bool {
+// Header reads the first size bytes, as for PutHeader, each once: the first 8 as lo,
+// the rest as hi. The span must not be shorter; of one that is, it reads nothing.
+func (s Span) Header(size int) (lo uint64, hi uint32) {
 	if int(s.n) < size {
-		return false
+		return 0, 0
 	}
 	// SAFETY: size <= n bytes; unaligned loads are fine on our platforms.
-	binary.LittleEndian.PutUint64(h[:], *(*uint64)(s.p))
 	if size == HeaderSize {
-		binary.LittleEndian.PutUint32(h[8:], *(*uint32)(unsafe.Add(s.p, 8)))
+		hi = *(*uint32)(unsafe.Add(s.p, 8))
 	} else {
-		binary.LittleEndian.PutUint32(h[8:], uint32(*(*uint16)(unsafe.Add(s.p, 8))))
+		hi = uint32(*(*uint16)(unsafe.Add(s.p, 8)))
 	}
-	return true
+	return *(*uint64)(s.p), hi
 }

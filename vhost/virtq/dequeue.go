@@ -1,6 +1,8 @@
 package virtq
 
 import (
+	"encoding/binary"
+
 	"baton/dataplane/buf"
 	"baton/vhost/guestmem"
 )
@@ -24,6 +26,7 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 	w := &q.window
 	w.reset()
 	q.format.peek(vw, buf.Burst)
+	w.find(&vw.cursor, false)
 	n, done, bytes := 0, 0, 0
 	for i := range w.chains {
 		b := c.Alloc()
@@ -33,16 +36,15 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		}
 		v[n] = b
 		q.filled = n + 1
-		what := q.readFrame(vw, c, &w.chains[i], b)
-		if what == frameOK {
+		if what := q.readFrame(vw, c, &w.chains[i], b); what == frameOK {
 			bytes += b.Len()
 			n++
 		} else {
+			q.filled = n
 			c.Free(b)
-		}
-		q.filled = n
-		if what > frameDropped {
-			break
+			if what > frameDropped {
+				break
+			}
 		}
 		if done++; bytes > maxBytes {
 			break
@@ -61,20 +63,30 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 	return n
 }
 
+// offloadMask are the bits of a virtio header's first 8 bytes that ask for work:
+// NEEDS_CSUM, and any gso_type.
+const offloadMask = 0xff00 | netNeedsCsum
+
 // readFrame copies the frame of chain ch, without its virtio header, into b, and gives
-// b what the header asks for. The header is read once, into q.hdr, and judged there.
+// b what the header asks for. The header is read once and judged by that copy.
 func (q *queue) readFrame(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
-	what := q.readSimple(vw, ch, b)
-	if what == frameLater {
-		what = q.readChain(vw, c, ch, b)
-	}
-	if what != frameOK {
+	s, ok := q.window.simple(ch, 0)
+	if n := s.Len() - q.hdrSize; ok && n >= minFrame && n <= b.Tailroom() {
+		lo, hi := s.Header(q.hdrSize)
+		s.Slice(uint32(q.hdrSize), uint32(n)).Read(b.Append(n))
+		if lo&offloadMask == 0 {
+			return frameOK
+		}
+		binary.LittleEndian.PutUint64(q.hdr[:], lo)
+		binary.LittleEndian.PutUint32(q.hdr[8:], hi)
+	} else if what := q.readChain(vw, c, ch, b); what != frameOK {
 		return what
 	}
-	if b.Len() < minFrame {
-		q.stats.ShortFrame.Add(1)
-		return frameDropped
-	}
+	return q.decode(b)
+}
+
+// decode gives b what the header q.hdr asks for.
+func (q *queue) decode(b *buf.Buf) verdict {
 	switch q.hdr.Decode(b, q.net) {
 	case HeaderBad:
 		q.stats.BadHeader.Add(1)
@@ -98,23 +110,6 @@ func (q *queue) countOffload(b *buf.Buf) {
 	}
 }
 
-// readSimple is readChain for what nearly all chains are: one descriptor in one
-// region, with a frame that fits b. frameLater: it is not so, and nothing is done.
-func (q *queue) readSimple(vw *view, ch *chain, b *buf.Buf) verdict {
-	if ch.num != 1 || ch.cut {
-		return frameLater
-	}
-	d := &q.window.descs[ch.first]
-	s, ok := vw.cursor.Span(d.Addr, d.Len)
-	n := int(d.Len) - q.hdrSize
-	if !ok || d.Flags&guestmem.DescWrite != 0 || s.Len() != int(d.Len) || n < 0 || n > b.Tailroom() {
-		return frameLater
-	}
-	s.GetHeader((*[guestmem.HeaderSize]byte)(&q.hdr), q.hdrSize)
-	s.Slice(uint32(q.hdrSize), uint32(n)).Read(b.Append(n))
-	return frameOK
-}
-
 // reader is how far readChain has come.
 type reader struct {
 	head   *buf.Buf
@@ -122,7 +117,7 @@ type reader struct {
 	header int      // bytes of q.hdr that were read
 }
 
-// readChain reads chain ch piece by piece: header first, then the frame, into b and
+// readChain reads a chain that is not simple: piece by piece, header first, then the frame, into b and
 // as many further segments as a super-segment needs.
 func (q *queue) readChain(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
 	descs := q.window.buffers(ch)
@@ -150,8 +145,12 @@ func (q *queue) readChain(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict
 			}
 		}
 	}
-	if ch.cut {
+	switch {
+	case ch.cut:
 		q.stats.TooBig.Add(1)
+		return frameDropped
+	case b.Len() < minFrame:
+		q.stats.ShortFrame.Add(1)
 		return frameDropped
 	}
 	return frameOK

@@ -14,29 +14,21 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 	w := &q.window
 	w.reset()
 	q.format.peek(vw, n)
+	w.find(&vw.cursor, true)
 	var r receive
 	sent, bytes := 0, uint64(0)
 	for r.took = 0; r.took < n && r.walked < maxWalk; r.took++ {
 		b := v[r.took]
-		fit := q.gather(vw, &r, b.Len()+q.hdrSize)
-		if fit == gatherTooBig {
-			q.stats.TooBig.Add(1)
-			continue
+		what := q.writeSimple(&r, b)
+		if what == gatherFull {
+			what = q.writeFrame(vw, &r, b)
 		}
-		if fit != gatherOK {
-			if fit == gatherFull {
-				q.stats.Full.Add(1)
-			}
+		if what == gatherOK {
+			sent++
+			bytes += uint64(b.Len())
+		} else if what != gatherDropped {
 			break
 		}
-		if !q.header(b, r.chains) {
-			q.stats.Unfinished.Add(1)
-			continue
-		}
-		q.scatter(b)
-		r.done += r.chains
-		sent++
-		bytes += uint64(b.Len())
 	}
 	q.finish(vw, r.done)
 	q.notify(vw)
@@ -59,11 +51,57 @@ type receive struct {
 type gathered uint8
 
 const (
-	gatherOK     gathered = iota
-	gatherFull            // not enough chains now
-	gatherTooBig          // one chain must hold the frame, and does not
-	gatherBroken          // the ring is to be broken
+	gatherOK      gathered = iota
+	gatherFull             // not enough chains now
+	gatherDropped          // the frame is dropped and counted, the chains stay
+	gatherBroken           // the ring is to be broken
 )
+
+// writeSimple is writeFrame for what nearly all frames are: in one buffer, without
+// offloads, into a chain of one descriptor that holds it. gatherFull: it is not so,
+// and nothing is done.
+func (q *queue) writeSimple(r *receive, b *buf.Buf) gathered {
+	w := &q.window
+	if r.done >= len(w.chains) || b.OlFlags != 0 || b.NbSegs != 1 {
+		return gatherFull
+	}
+	ch := &w.chains[r.done]
+	s, ok := w.simple(ch, guestmem.DescWrite)
+	need := q.hdrSize + b.Len()
+	if !ok || s.Len() < need {
+		return gatherFull
+	}
+	s.PutHeader((*[guestmem.HeaderSize]byte)(&oneBuffer), q.hdrSize)
+	s.Slice(uint32(q.hdrSize), uint32(need)).Write(b.Data())
+	ch.written = uint32(need)
+	r.walked++
+	r.done++
+	return gatherOK
+}
+
+// oneBuffer is the header of a frame without offloads in one chain.
+var oneBuffer = NetHeader{10: 1}
+
+// writeFrame writes b, with its header, over as many chains as it needs.
+func (q *queue) writeFrame(vw *view, r *receive, b *buf.Buf) gathered {
+	fit := q.gather(vw, r, b.Len()+q.hdrSize)
+	switch {
+	case fit == gatherDropped:
+		q.stats.TooBig.Add(1)
+		return fit
+	case fit == gatherFull:
+		q.stats.Full.Add(1)
+		return fit
+	case fit != gatherOK:
+		return fit
+	case !q.header(b, r.chains):
+		q.stats.Unfinished.Add(1)
+		return gatherDropped
+	}
+	q.scatter(b)
+	r.done += r.chains
+	return gatherOK
+}
 
 // gather collects buffers for need bytes, in pieces, out of r.chains chains behind
 // the done ones. What the driver sees stays as it is.
@@ -92,7 +130,7 @@ func (q *queue) gather(vw *view, r *receive, need int) gathered {
 			return gatherOK
 		}
 		if !q.mergeable {
-			return gatherTooBig
+			return gatherDropped
 		}
 	}
 }

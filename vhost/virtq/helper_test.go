@@ -27,6 +27,7 @@ type rig struct {
 	pool  *buf.Pool
 	cache *buf.Cache
 	vec   buf.Vec
+	next  uint16 // benchmarks: table entry of the next chain
 	call  int
 	err   int
 }

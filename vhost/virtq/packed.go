@@ -159,21 +159,31 @@ func (q *Packed) peek(vw *view, n int) {
 		at = at.forward(w.chains[i].slots, q.num)
 		ahead += uint32(w.chains[i].slots)
 	}
-	for ; n > 0 && ahead < q.num && w.room(); n-- {
+	// The window's slices are locals meanwhile: the loop is most of a burst's work.
+	descs, chains := w.descs, w.chains
+	for ; n > 0 && ahead < q.num && len(descs) < maxPieces; n-- {
 		s := vw.packed.Slot(at.slot)
 		if !at.holds(s.Flags()) {
-			return
+			break
 		}
 		d := guestmem.Desc{Addr: vw.packed.Addr(at.slot), Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
 		slots := uint16(1)
 		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
-			w.one(d, chain{id: s.ID(), slots: 1, head: s.Flags()})
-		} else if slots, w.why = q.load(vw, at, &d, q.num-ahead); w.why != ReasonNone {
-			return
+			chains = chains[:len(chains)+1]
+			chains[len(chains)-1].single(len(descs), s.ID(), s.Flags())
+			descs = append(descs, d)
+		} else {
+			w.descs, w.chains = descs, chains
+			slots, w.why = q.load(vw, at, &d, q.num-ahead)
+			descs, chains = w.descs, w.chains
+			if w.why != ReasonNone {
+				break
+			}
 		}
 		ahead += uint32(slots)
 		at = at.forward(slots, q.num)
 	}
+	w.descs, w.chains = descs, chains
 }
 
 // load reads the chain that begins at at with descriptor d: slots in a row, at most
@@ -221,10 +231,10 @@ func (q *Packed) complete(vw *view, n int) {
 		return
 	}
 	chains := q.window.chains[:n]
+	at := q.next
 	for i := range chains {
 		c := &chains[i]
-		flags := q.next.used()
-		length := c.written
+		flags, length := at.used(), c.written
 		if length != 0 {
 			flags |= guestmem.DescWrite
 		} else {
@@ -232,24 +242,25 @@ func (q *Packed) complete(vw *view, n int) {
 			// tells our successor how many slots this element stands for.
 			length = uint32(c.slots)
 		}
-		q.mark(vw, c, guestmem.MakeSlot(length, c.id, flags))
-		q.next = q.next.forward(c.slots, q.num)
+		s := guestmem.MakeSlot(length, c.id, flags)
+		if !q.held {
+			q.hold(at, s)
+			// Length and id are in place already, for a successor that finds only
+			// the flags missing.
+			s = guestmem.MakeSlot(length, c.id, c.head)
+		}
+		vw.packed.SetSlot(at.slot, s)
+		vw.markSlot(at.slot)
+		at = at.forward(c.slots, q.num)
 	}
+	q.next = at
 	q.window.drop(n)
 }
 
-// mark writes the used element s of chain c at next; the first of a burst keeps its
-// flags, with which it is not used, until publish.
-func (q *Packed) mark(vw *view, c *chain, s guestmem.Slot) {
-	if q.held {
-		vw.packed.SetSlot(q.next.slot, s)
-	} else {
-		q.held, q.heldAt, q.heldSlot = true, q.next, s
-		// Length and id are in place already, for a successor that finds only the
-		// flags missing.
-		vw.packed.SetSlot(q.next.slot, guestmem.MakeSlot(s.Len(), s.ID(), c.head))
-	}
-	vw.markSlot(q.next.slot)
+// hold keeps s, the used element at at, for publish: in its slot it has not its flags,
+// with which it is used.
+func (q *Packed) hold(at position, s guestmem.Slot) {
+	q.held, q.heldAt, q.heldSlot = true, at, s
 }
 
 func (q *Packed) publish(vw *view) (news, call bool) {

@@ -106,20 +106,30 @@ func (q *Split) peek(vw *view, n int) {
 		w.why = ReasonAvailJump
 		return
 	}
-	for left := min(n, int(waiting)-len(w.chains)); left > 0 && w.room(); left-- {
+	// The window's slices are locals meanwhile: the loop is most of a burst's work.
+	descs, chains := w.descs, w.chains
+	for left := min(n, int(waiting)-len(chains)); left > 0 && len(descs) < maxPieces; left-- {
 		head := vw.split.AvailEntry(at)
 		if uint32(head) >= q.num {
 			w.why = ReasonBadHead
-			return
+			break
 		}
 		d := vw.split.Desc(head)
 		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
-			w.one(d, chain{id: head, slots: 1})
-		} else if w.why = q.load(vw, head, &d); w.why != ReasonNone {
-			return
+			chains = chains[:len(chains)+1]
+			chains[len(chains)-1].single(len(descs), head, 0)
+			descs = append(descs, d)
+		} else {
+			w.descs, w.chains = descs, chains
+			w.why = q.load(vw, head, &d)
+			descs, chains = w.descs, w.chains
+			if w.why != ReasonNone {
+				break
+			}
 		}
 		at++
 	}
+	w.descs, w.chains = descs, chains
 }
 
 // load reads the rest of the chain whose first descriptor is d.
@@ -159,13 +169,15 @@ func (q *Split) complete(vw *view, n int) {
 	if n == 0 {
 		return
 	}
-	first := q.used
-	for i := range q.window.chains[:n] {
-		c := &q.window.chains[i]
-		vw.split.SetUsed(q.used, uint32(c.id), c.written)
-		q.used += c.slots
+	first, used := q.used, q.used
+	chains := q.window.chains[:n]
+	for i := range chains {
+		c := &chains[i]
+		vw.split.SetUsed(used, uint32(c.id), c.written)
+		used += c.slots
 	}
-	q.lastAvail += q.used - first
+	q.used = used
+	q.lastAvail += used - first
 	q.window.drop(n)
 	vw.markEntries(4, 8, uint64(first)%uint64(q.num), uint64(q.used-first), uint64(q.num))
 }

@@ -1,0 +1,31 @@
+#include "textflag.h"
+
+// func prefetch(s *Span, n int, write bool)
+//
+// The first two cache lines of each of n spans: a Span is 16 bytes, its address first.
+// A prefetch never faults, whatever the address.
+TEXT ·prefetch(SB), NOSPLIT, $0-17
+	MOVQ s+0(FP), SI
+	MOVQ n+8(FP), CX
+	MOVBLZX write+16(FP), AX
+	TESTQ CX, CX
+	JLE  done
+	TESTL AX, AX
+	JNZ  stores
+loads:
+	MOVQ (SI), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ $16, SI
+	DECQ CX
+	JNZ  loads
+	RET
+stores:
+	MOVQ (SI), DX
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a              // PREFETCHW (DX)
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x40  // PREFETCHW 64(DX)
+	ADDQ $16, SI
+	DECQ CX
+	JNZ  stores
+done:
+	RET

@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package guestmem
+
+// Prefetch starts loading spans that are about to be used, where the platform has an
+// instruction for it.
+func Prefetch([]Span, bool) {}
