@@ -43,11 +43,13 @@ const (
 	udpSumAt = 6
 )
 
-// MaxSegments is the most segments that one super-segment may be of: 64 KiB at 48
-// bytes each, the smallest segment size that Linux lets a peer ask for
-// (tcp_min_snd_mss). With smaller ones a guest could make one frame tens of thousands
-// of packets, and a worker that makes them serves nobody else meanwhile.
-const MaxSegments = 65536 / 48
+// MaxSegments is the most segments that one super-segment may be of: 64 KiB at 512
+// bytes each, which is less than the segment size of the smallest packets that every
+// host takes (536, RFC 9293 3.7.1, less 12 bytes of timestamps). With smaller ones a
+// guest could make of one burst tens of thousands of packets, and a worker that makes
+// them serves nobody else meanwhile. A connection to a peer that wants so small
+// segments goes on with what its window makes of no more than these.
+const MaxSegments = 65536 / 512
 
 // maxIPSize is the longest packet that an IP header can name, its own size included.
 const maxIPSize = 65535
