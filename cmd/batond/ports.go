@@ -135,8 +135,13 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	return nil
 }
 
-// pin is the file that keeps what a port's guest negotiated.
-func (g *guestPorts) pin(name string) string { return filepath.Join(g.state, name+".json") }
+// pin is the file that keeps what a port's guest negotiated; none without a folder.
+func (g *guestPorts) pin(name string) string {
+	if g.state == "" {
+		return ""
+	}
+	return filepath.Join(g.state, name+".json")
+}
 
 // remove ends the session first, so that nobody touches the guest when its port goes.
 func (g *guestPorts) remove(name string) {

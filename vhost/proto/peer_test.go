@@ -1,0 +1,71 @@
+package proto_test
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+
+	"baton/vhost/proto"
+)
+
+func (r *recorder) peer(i int) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peers[i]
+}
+
+// TestPeerOfListener: a front end that listens is the same as long as it listens, and
+// another when it has made its socket anew.
+func TestPeerOfListener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	dev := newRecorder()
+	connect(t, proto.Config{Path: path, Backend: dev})
+	for range 2 {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			before := dev.disconnects()
+			sock, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			talk(t, sock)
+			sock.Close()
+			eventually(t, "session ends", func() bool { return dev.disconnects() == before+1 })
+		}
+		l.Close()
+	}
+	if dev.peer(0) == "" || dev.peer(0) != dev.peer(1) || dev.peer(2) == dev.peer(0) || dev.peer(2) != dev.peer(3) {
+		t.Errorf("peers %q", dev.peers)
+	}
+}
+
+// TestPeerOfProcess: a front end that connects is its process.
+func TestPeerOfProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	dev := newRecorder()
+	c := connect(t, proto.Config{Path: path, Mode: proto.ModeServer, Backend: dev})
+	for i := range 2 {
+		sock, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		talk(t, sock)
+		conn, err := proto.NewConn(sock.(*net.UnixConn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write(proto.Header{Request: proto.SetVringNum, Flags: 1}, []byte{1}) // too short: refused, and the end
+		conn.Write(proto.Header{Request: 99, Flags: 1}, nil)
+		eventually(t, "session ends", func() bool { return dev.disconnects() == i+1 && !c.Connected() })
+		sock.Close()
+	}
+	if dev.peer(0) == "" || dev.peer(0) != dev.peer(1) {
+		t.Errorf("peers %q", dev.peers)
+	}
+	if n := c.Refusals(); n["SET_VRING_NUM"] != 2 || len(n) != 1 {
+		t.Errorf("refusals %v", n)
+	}
+}
