@@ -116,23 +116,46 @@ type Controller struct {
 	Source    string `json:"source"`  // where the rules in force came from: controller, checkpoint, none
 }
 
-// Vhost is one vhost-user device.
+// Vhost is one vhost-user device. Features are bits in hexadecimal, and their names as
+// the specifications have them.
 type Vhost struct {
-	Port             string            `json:"port"`
-	Socket           string            `json:"socket"`
-	Mode             string            `json:"mode"`
-	Connected        bool              `json:"connected"`
-	Features         string            `json:"features"`
-	FeatureNames     []string          `json:"feature_names"`
-	ProtocolFeatures string            `json:"protocol_features"`
-	HeaderBytes      int               `json:"header_bytes"` // of virtio_net_hdr
-	MTU              int               `json:"mtu,omitempty"`
-	Rings            []Ring            `json:"rings"`
-	Regions          []Region          `json:"regions"`
-	Errors           map[string]uint64 `json:"errors,omitempty"`
+	Port       string `json:"port"`
+	Socket     string `json:"socket"`
+	Mode       string `json:"mode"` // client: the front end listens; server: batond does
+	Connected  bool   `json:"connected"`
+	Up         bool   `json:"up"` // packets pass
+	QueuePairs int    `json:"queue_pairs"`
+	Active     int    `json:"active_queue_pairs"` // that the guest uses
+	MTU        int    `json:"mtu,omitempty"`
+	// Busy: the front end holds up one of its own messages; what follows is not told.
+	Busy bool `json:"busy,omitempty"`
+
+	Offered       string   `json:"features_offered"`
+	OfferedNames  []string `json:"feature_names_offered"`
+	Features      string   `json:"features"` // acknowledged
+	FeatureNames  []string `json:"feature_names"`
+	Pinned        bool     `json:"features_pinned"`             // what is offered is what this front end was offered before
+	Recalled      uint64   `json:"features_recalled,omitempty"` // times that it came back without its features
+	Protocol      string   `json:"protocol_features"`
+	ProtocolNames []string `json:"protocol_feature_names"`
+	HeaderBytes   int      `json:"header_bytes"` // of virtio_net_hdr
+	Status        string   `json:"status"`       // device status as the driver set it
+
+	Rings       []Ring            `json:"rings"`
+	Regions     []Region          `json:"regions"`
+	Log         DirtyLog          `json:"dirty_log"`
+	Disconnects uint64            `json:"disconnects"`
+	Refused     map[string]uint64 `json:"refused,omitempty"` // messages by name
+	Errors      map[string]uint64 `json:"errors,omitempty"`  // ring_broken_REASON, message_refused
 }
 
-// Ring is one virtqueue.
+// DirtyLog is where writes to guest memory are noted while the guest migrates.
+type DirtyLog struct {
+	Active bool   `json:"active"` // LOG_ALL is acknowledged
+	Bytes  uint64 `json:"bytes"`  // 0: the front end gave none
+}
+
+// Ring is one virtqueue. Counts are from batond's start.
 type Ring struct {
 	Index     int    `json:"index"`
 	Direction string `json:"direction"` // rx: guest receives; tx: guest sends
@@ -140,18 +163,32 @@ type Ring struct {
 	Size      uint32 `json:"size"`
 	Started   bool   `json:"started"`
 	Enabled   bool   `json:"enabled"`
-	LastAvail uint16 `json:"last_avail"`
-	LastUsed  uint16 `json:"last_used"`
-	Kicks     uint64 `json:"kicks"`            // from the guest
-	Calls     uint64 `json:"calls"`            // to the guest
-	Broken    string `json:"broken,omitempty"` // why the ring was given up
+	// LastAvail and LastUsed are how far driver and device are: of a split ring the
+	// running indices, of a packed one the slots, with their wrap counters apart.
+	LastAvail  uint16            `json:"last_avail"`
+	LastUsed   uint16            `json:"last_used"`
+	AvailWrap  *bool             `json:"avail_wrap,omitempty"` // packed alone
+	UsedWrap   *bool             `json:"used_wrap,omitempty"`
+	Packets    uint64            `json:"packets"`
+	Bytes      uint64            `json:"bytes"`
+	Super      uint64            `json:"super_segments"` // packets longer than the MTU, cut by whoever is next
+	Partial    uint64            `json:"partial_checksums"`
+	DataValid  uint64            `json:"checksums_valid"`       // packets that the guest need not check
+	Kicks      uint64            `json:"kicks"`                 // from the guest, since its front end gave the descriptor
+	Calls      uint64            `json:"calls"`                 // to the guest
+	Suppressed uint64            `json:"calls_suppressed"`      // the guest wanted none
+	Errors     map[string]uint64 `json:"errors,omitempty"`      // what could not be done, by name
+	Broken     string            `json:"broken,omitempty"`      // why the ring was given up
+	LastBroken string            `json:"last_broken,omitempty"` // the same of the last time, after a reset too
 }
 
 // Region is one mapped region of guest memory.
 type Region struct {
-	GuestAddr string `json:"guest_addr"`
-	UserAddr  string `json:"user_addr"`
-	Size      uint64 `json:"size"`
+	GuestAddr  string `json:"guest_addr"`
+	UserAddr   string `json:"user_addr"`
+	Size       uint64 `json:"size"`
+	FileOffset uint64 `json:"file_offset"`
+	PageSize   uint64 `json:"page_size"`
 }
 
 // LogLevel changes what batond logs.

@@ -82,6 +82,9 @@ func (t *table) row(cells ...any) {
 	fmt.Fprintln(t.w, strings.Join(texts, "\t"))
 }
 
+// gap ends a block of aligned columns with an empty line.
+func (t *table) gap() { fmt.Fprintln(t.w) }
+
 // printable shows control characters as "?": some texts come from hosts and
 // guests, and a terminal would obey them.
 func printable(s string) string {

@@ -12,8 +12,6 @@ import (
 	"baton/dataplane/stats"
 	"baton/dataplane/worker"
 	"baton/hostapi"
-	"baton/vhost/proto"
-	"baton/vhost/virtq"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -178,47 +176,6 @@ func (s *source) controller() hostapi.Controller {
 		c.Source = "checkpoint"
 	}
 	return c
-}
-
-// Vhosts implements hostapi.Source.
-func (s *source) Vhosts() ([]hostapi.Vhost, error) {
-	all := []hostapi.Vhost{}
-	for _, p := range s.guests.list() {
-		all = append(all, vhost(p, s.guests.mode))
-	}
-	return all, nil
-}
-
-func vhost(p *guestPort, mode proto.Mode) hostapi.Vhost {
-	d := p.device.Snapshot()
-	v := hostapi.Vhost{
-		Port: d.Name, Socket: d.Socket, Mode: mode.String(), Connected: p.connector.Connected(),
-		Features: fmt.Sprintf("%#x", d.Features), FeatureNames: proto.FeatureNames(d.Features),
-		ProtocolFeatures: fmt.Sprintf("%#x", d.ProtocolFeatures), HeaderBytes: d.HeaderSize,
-		MTU: d.MTU, Rings: []hostapi.Ring{}, Regions: []hostapi.Region{}, Errors: map[string]uint64{},
-	}
-	for reason, n := range d.Broken {
-		v.Errors["ring_broken_"+reason] = n
-	}
-	if d.Refused > 0 {
-		v.Errors["message_refused"] = d.Refused
-	}
-	for _, r := range d.Rings {
-		h := hostapi.Ring{
-			Index: r.Index, Direction: r.Direction, Format: r.Format, Size: r.Size, Started: r.Started, Enabled: r.Enabled,
-			LastAvail: r.AvailIdx, LastUsed: r.UsedIdx, Kicks: r.Kicks, Calls: r.Totals.Calls,
-		}
-		if r.Broken != virtq.ReasonNone.String() {
-			h.Broken = r.Broken
-		}
-		v.Rings = append(v.Rings, h)
-	}
-	for _, r := range d.Regions {
-		v.Regions = append(v.Regions, hostapi.Region{
-			GuestAddr: fmt.Sprintf("%#x", r.GuestAddr), UserAddr: fmt.Sprintf("%#x", r.UserAddr), Size: r.Size,
-		})
-	}
-	return v
 }
 
 // SetLogLevel implements hostapi.Source.

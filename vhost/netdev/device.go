@@ -56,6 +56,7 @@ type Device struct {
 	features  uint64
 	acked     bool // features were set since the last reset
 	recalled  bool // features are the pin's, since the front end forgot them
+	spoken    bool // this session acknowledged features, or they were recalled
 	peer      string
 	pin       pin
 	log       *guestmem.Log // dirty log, nil without

@@ -104,6 +104,7 @@ func bare(features uint64) bool {
 // forget better ones: see recall. Caller holds mu.
 func (d *Device) keep(features uint64) {
 	if !bare(features) {
+		d.spoken = true
 		d.setPin(pin{Peer: d.peer, Offered: d.offered(), Acked: features &^ proto.FeatureLogAll})
 	}
 }
@@ -126,7 +127,7 @@ func (d *Device) setPin(p pin) {
 // acknowledged none: known of QEMU, which then goes on with rings whose driver has
 // longer headers than these features ask for. Caller holds mu.
 func (d *Device) forgot() bool {
-	return d.acked && !d.recalled && bare(d.features) && d.pinned() && !bare(d.pin.Acked)
+	return d.acked && !d.spoken && bare(d.features) && d.pinned() && !bare(d.pin.Acked)
 }
 
 // inProgress tells whether r was used before, by the features of the pin: a driver
@@ -152,7 +153,7 @@ func (d *Device) inProgress(r *ring) bool {
 func (d *Device) recall() {
 	d.stop(d.rings...)
 	d.features |= d.pin.Acked &^ proto.FeatureProtocol
-	d.recalled = true
+	d.recalled, d.spoken = true, true
 	d.counts.Recalled.Add(1)
 	d.warn("the front end came back and acknowledged no features, but its rings are in use: going on with those that the guest acknowledged before; update QEMU if this comes again",
 		"features", fmt.Sprintf("%#x", d.features))

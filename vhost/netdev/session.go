@@ -133,7 +133,7 @@ func (d *Device) drop() {
 	closeAll(d.maps)
 	closeFD(d.reqFD)
 	d.maps, d.table, d.reqFD = nil, &guestmem.Table{}, -1
-	d.protocol, d.mtu, d.connected = 0, 0, false
+	d.protocol, d.mtu, d.connected, d.spoken = 0, 0, false, false
 }
 
 // at is ring i; the session has checked the index, so this is a second lock on the door.

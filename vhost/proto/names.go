@@ -32,14 +32,32 @@ var featureNames = map[uint64]string{
 	FeatureInOrder:       "IN_ORDER",
 }
 
+var protocolNames = map[uint64]string{
+	ProtocolMQ:                "MQ",
+	ProtocolLogShmfd:          "LOG_SHMFD",
+	ProtocolRARP:              "RARP",
+	ProtocolReplyAck:          "REPLY_ACK",
+	ProtocolNetMTU:            "NET_MTU",
+	ProtocolBackendReq:        "BACKEND_REQ",
+	ProtocolResetDevice:       "RESET_DEVICE",
+	ProtocolConfigureMemSlots: "CONFIGURE_MEM_SLOTS",
+	ProtocolStatus:            "STATUS",
+}
+
 // FeatureNames are the names of the bits in features, as the virtio
 // specification has them without their prefix, lowest bit first; a bit without a
 // name here is "BIT_n".
-func FeatureNames(features uint64) []string {
+func FeatureNames(features uint64) []string { return bitNames(features, featureNames) }
+
+// ProtocolFeatureNames is FeatureNames for protocol features, with the vhost-user
+// specification's names.
+func ProtocolFeatureNames(features uint64) []string { return bitNames(features, protocolNames) }
+
+func bitNames(features uint64, known map[uint64]string) []string {
 	names := []string{}
 	for left := features; left != 0; left &= left - 1 {
 		bit := left & -left
-		name, ok := featureNames[bit]
+		name, ok := known[bit]
 		if !ok {
 			name = fmt.Sprintf("BIT_%d", bits.TrailingZeros64(bit))
 		}

@@ -14,4 +14,8 @@ func TestFeatureNames(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("names (-want +got):\n%s", d)
 	}
+	got = proto.ProtocolFeatureNames(proto.ProtocolMQ | proto.ProtocolLogShmfd | proto.ProtocolStatus | 1<<9)
+	if d := cmp.Diff([]string{"MQ", "LOG_SHMFD", "BIT_9", "STATUS"}, got); d != "" {
+		t.Errorf("protocol names (-want +got):\n%s", d)
+	}
 }
