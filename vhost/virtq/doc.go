@@ -6,8 +6,18 @@
 //	used  <- head, 0                                              head, bytes -> used
 //	     `--- one index store a burst, fence, call if the driver asked ---'
 //
-// Split rings are here; whatever holds a ring does so through the interface Ring,
-// so that another ring format is another type.
+// Split and Packed are the two formats behind the interface Ring. What they share is
+// queue: frames, checks, counters, the call. A burst goes through it in stages, each a
+// loop over an array:
+//
+//	format.peek      chains -> window: private copies of descriptors, indirect tables resolved
+//	window.find      descriptors -> spans of memory, prefetched
+//	read, write      spans <-> buffers; virtio_net_hdr <-> offload flags (NetHeader)
+//	format.complete  used elements, which the driver does not see yet
+//	format.publish   they become visible, all at once; does the driver want a call?
+//
+// While a front end migrates its guest, what was written is noted in the view's dirty
+// log between the write and publish.
 //
 // Trust: the guest is hostile. Each shared field is read once into a local,
 // checked, then used. A chain has at most as many descriptors as the ring has

@@ -231,7 +231,7 @@ func (q *Packed) complete(vw *view, n int) {
 		return
 	}
 	chains := q.window.chains[:n]
-	at := q.next
+	at, slots := q.next, uint32(0)
 	for i := range chains {
 		c := &chains[i]
 		flags, length := at.used(), c.written
@@ -250,9 +250,10 @@ func (q *Packed) complete(vw *view, n int) {
 			s = guestmem.MakeSlot(length, c.id, c.head)
 		}
 		vw.packed.SetSlot(at.slot, s)
-		vw.markSlot(at.slot)
 		at = at.forward(c.slots, q.num)
+		slots += uint32(c.slots)
 	}
+	vw.markEntries(0, guestmem.DescSize, uint64(q.next.slot), uint64(slots), uint64(q.num))
 	q.next = at
 	q.window.drop(n)
 }
