@@ -19,6 +19,7 @@ import (
 
 	"baton/cmd/internal/cli"
 	"baton/controlplane/api"
+	"baton/controlplane/migrate"
 	"baton/controlplane/model"
 	"baton/controlplane/ofe"
 	"baton/controlplane/openflow"
@@ -37,6 +38,7 @@ type controller struct {
 	store *store.Store
 	ofe   *ofe.Server
 	vmc   *vmc.VMC
+	moves *migrate.Arrivals
 
 	listeners []listener
 	wg        sync.WaitGroup
@@ -149,9 +151,11 @@ func (c *controller) openStore(ctx context.Context) (err error) {
 func (c *controller) join() {
 	c.ofe = ofe.New(ofe.Config{
 		Software: cli.Version, Status: c.store, Object: func(name string) *model.Host { return c.vmc.Host(name) }, Log: c.logs.part("ofe"),
+		OnPacketIn:   func(host string, p *openflow.PacketIn) { c.moves.PacketIn(host, p) },
 		EchoInterval: c.s.OpenFlow.EchoInterval, EchoTimeout: c.s.OpenFlow.EchoTimeout,
 	})
 	c.vmc = vmc.New(vmc.Config{Store: c.store, Sink: c.ofe, Log: c.logs.part("vmc")})
+	c.moves = migrate.New(migrate.Config{Store: c.store, Network: c.vmc, Hosts: c.ofe, Log: c.logs.part("migrate")})
 	server := api.NewServer(api.Config{
 		Store: c.store, Hosts: c.ofe, Progress: c.vmc, SetLogLevel: c.logs.setLevel, Log: c.logs.part("api"),
 	})
@@ -196,6 +200,7 @@ func (c *controller) run(ctx context.Context) error {
 			c.fail(fmt.Errorf("following the network: %w", err))
 		}
 	})
+	c.wg.Go(func() { c.moves.Run(working) })
 	for _, l := range c.listeners {
 		c.log.Info("listening", "address", l.Addr().String())
 		c.wg.Go(func() {

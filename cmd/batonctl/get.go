@@ -87,7 +87,7 @@ var heads = map[model.Kind][]any{
 	model.KindHost:   {"HOST", "UNDERLAY", "MTU", "MAC", "CONNECTED", "VERSION"},
 	model.KindSwitch: {"SWITCH", "VNI"},
 	model.KindRouter: {"ROUTER", "VNI"},
-	model.KindPort:   {"PORT", "SWITCH", "ROUTER", "IP", "MAC", "HOST", "ID"},
+	model.KindPort:   {"PORT", "SWITCH", "ROUTER", "IP", "MAC", "HOST", "MIGRATE-TO", "ID"},
 	model.KindRoute:  {"ROUTE", "ROUTER", "PREFIX", "NEXT-HOP"},
 }
 
@@ -100,7 +100,7 @@ func cells(obj model.Object) []any {
 	case *model.Router:
 		return []any{v.Name, v.ID()}
 	case *model.Port:
-		return []any{v.Name, v.Switch, v.Router, v.IP, v.HW(), v.Host, v.SwitchID()}
+		return []any{v.Name, v.Switch, v.Router, v.IP, v.HW(), v.Host, v.MigrateTo, v.SwitchID()}
 	case *model.Route:
 		return []any{v.Name, v.Router, v.Prefix, v.NextHop}
 	}

@@ -23,8 +23,8 @@ type tlsFiles struct{ ca, cert, key string }
 
 const rootLong = `batonctl shows and changes a baton network.
 
-  batonctl apply, get, describe, delete, host   talk to the controller (--server)
-  batonctl dataplane, vhost, log                talk to the batond of this host (--host-socket)
+  batonctl apply, get, describe, delete, host, port   talk to the controller (--server)
+  batonctl dataplane, vhost, log                      talk to the batond of this host (--host-socket)
 
 Exit codes: 0 done; 1 failed; 2 the command line is wrong.`
 
@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 		panic(err)
 	}
 	root.AddCommand(newDataplane(o), newVhost(o), newLog(o))
-	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o))
+	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o), newPort(o))
 	completeBuiltins(root)
 	cli.Finish(root)
 	return root

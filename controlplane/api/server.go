@@ -250,7 +250,9 @@ func uses(o model.Object) []model.Ref {
 	}
 	switch o := o.(type) {
 	case *model.Port:
-		add(model.KindHost, o.Host)
+		for _, h := range o.Hosts() {
+			add(model.KindHost, h)
+		}
 		add(model.KindSwitch, o.Switch)
 		add(model.KindRouter, o.Router)
 	case *model.Route:

@@ -89,7 +89,7 @@ func (d *delta) mark(r model.Ref, old, now model.Object) {
 				d.markPorts(o.Switch)
 				d.markRoutes(o.Router)
 			} else {
-				d.keepBindings(o.Host)
+				d.keepBindings(o.Hosts()...)
 			}
 		}
 	}
@@ -101,7 +101,7 @@ func (d *delta) unit(r model.Ref) { d.units[r] = struct{}{} }
 func (d *delta) markPorts(sw string) {
 	for name := range d.c.x.portsOfSwitch[sw] {
 		d.unit(model.Ref{Kind: model.KindPort, Name: name})
-		d.keepBindings(d.c.x.state.Ports[name].Host)
+		d.keepBindings(d.c.x.state.Ports[name].Hosts()...)
 	}
 }
 
@@ -120,6 +120,7 @@ func (d *delta) markHost(old, now model.Object) {
 	if o == nil || n == nil || o.Underlay.Addr != n.Underlay.Addr {
 		for port := range d.c.x.portsOfHost[name] {
 			d.unit(model.Ref{Kind: model.KindPort, Name: port})
+			d.keepBindings(d.c.x.state.Ports[port].Hosts()...) // one that is to move hangs on both its hosts
 		}
 	}
 	if o == nil || n == nil || o.Underlay.Addr != n.Underlay.Addr || o.MTU != n.MTU {
@@ -155,10 +156,12 @@ func sameGateway(a, b *model.Host) bool {
 	return *a.Gateway == *b.Gateway
 }
 
-// keepBindings keeps a host's bindings as they were before the first change that touches them.
-func (d *delta) keepBindings(host string) {
-	if _, ok := d.bindings[host]; !ok && host != "" {
-		d.bindings[host] = d.c.x.bindings(host)
+// keepBindings keeps hosts' bindings as they were before the first change that touches them.
+func (d *delta) keepBindings(hosts ...string) {
+	for _, host := range hosts {
+		if _, ok := d.bindings[host]; !ok {
+			d.bindings[host] = d.c.x.bindings(host)
+		}
 	}
 }
 

@@ -104,6 +104,9 @@ func drawObject(t *rapid.T) model.Object {
 		p.Router, p.IP.Bits, p.Status.RouterID = name("r"), 24, uint16(small("routerID"))
 	} else {
 		p.Host = name("h")
+		if rapid.Bool().Draw(t, "moves") {
+			p.MigrateTo = name("h") // also where it is, or where nothing is
+		}
 	}
 	return p
 }

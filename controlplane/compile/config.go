@@ -40,11 +40,11 @@ func compareIDs(a, b flow.RuleID) int {
 		slices.Compare(a.Match.Value.Words()[:], b.Match.Value.Words()[:]))
 }
 
-// binding is the port as its host has it.
-func (p place) binding() flow.Binding {
+// binding is the port as the host on has it.
+func (p place) binding(on *model.Host) flow.Binding {
 	b := flow.Binding{Name: p.port.Name, Number: flow.LogicalPort(p.vni, p.id), MAC: p.port.HW()}
-	if p.host.MTU > model.TunnelOverhead {
-		b.MTU = p.host.MTU - model.TunnelOverhead
+	if on.MTU > model.TunnelOverhead {
+		b.MTU = on.MTU - model.TunnelOverhead
 	}
 	return b
 }
@@ -54,12 +54,16 @@ func (p place) binding() flow.Binding {
 func (x *index) bindings(host string) map[string]flow.Binding {
 	taken := map[flow.PortNo]bool{}
 	all := map[string]flow.Binding{}
+	on := x.state.Hosts[host]
+	if on == nil {
+		return all
+	}
 	for _, name := range x.portsOfHost[host].sorted() {
 		p, ok := x.placeOf(x.state.Ports[name])
-		if !ok {
+		if !ok || on != p.host && on != p.next {
 			continue
 		}
-		if b := p.binding(); !taken[b.Number] {
+		if b := p.binding(on); !taken[b.Number] {
 			taken[b.Number] = true
 			all[name] = b
 		}

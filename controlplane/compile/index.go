@@ -68,8 +68,10 @@ func (x *index) note(o model.Object, edit func(m map[string]names, key, name str
 		if o.IsLink() {
 			edit(x.linksOfSwitch, o.Switch, o.Name)
 			edit(x.linksOfRouter, o.Router, o.Name)
-		} else if o.Host != "" {
-			edit(x.portsOfHost, o.Host, o.Name)
+			break
+		}
+		for _, h := range o.Hosts() {
+			edit(x.portsOfHost, h, o.Name)
 		}
 	case *model.Route:
 		edit(x.routesOf, o.Router, o.Name)
@@ -100,7 +102,8 @@ type place struct {
 	port *model.Port
 	vni  uint32
 	id   uint16
-	host *model.Host
+	host *model.Host // where others send to
+	next *model.Host // where the VM is about to move, nil if nowhere
 }
 
 // placeOf is false if the port has no place yet, or refers to what is not there.
@@ -110,6 +113,9 @@ func (x *index) placeOf(p *model.Port) (place, bool) {
 		return place{}, false
 	}
 	pl := place{port: p, vni: s.ID(), id: p.SwitchID(), host: h}
+	if n := x.state.Hosts[p.MigrateTo]; n != nil && n != h && n.Underlay.Addr.Is4() {
+		pl.next = n
+	}
 	return pl, pl.vni != 0 && pl.id != 0
 }
 

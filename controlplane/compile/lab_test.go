@@ -42,6 +42,7 @@ func newLab(t *testing.T, s *model.State) *lab {
 // outcome is what became of a frame.
 type outcome struct {
 	port    string // that got it, empty if it was dropped
+	host    string // where that port's device is
 	reason  stats.DropReason
 	frame   []byte
 	tunnels int // underlay hops
@@ -60,6 +61,21 @@ func (l *lab) send(port string, frame []byte) outcome {
 	p := l.state.Ports[port]
 	key := flow.Key{InPort: flow.LogicalPort(l.state.Switches[p.Switch].ID(), p.SwitchID())}
 	return l.walk(p.Host, key, slices.Clone(frame), 0)
+}
+
+// sendOn sends a frame out of a VM's port on a host that the port is to move to, and
+// also tells what that host hands up for it.
+func (l *lab) sendOn(host, port string, frame []byte) (o outcome, punt uint32) {
+	l.t.Helper()
+	p := l.state.Ports[port]
+	key := flow.Key{InPort: flow.LogicalPort(l.state.Switches[p.Switch].ID(), p.SwitchID())}
+	parsed := key
+	if reason := parse.Frame(frame, &parsed); reason != stats.DropNone {
+		return outcome{reason: reason}, 0
+	}
+	var res pipeline.Result
+	l.hosts[host].Snapshot().Walk(&parsed, &res)
+	return l.walk(host, key, slices.Clone(frame), 0), res.Actions.Punt
 }
 
 // walk takes a frame through one host, and on through others.
@@ -83,7 +99,7 @@ func (l *lab) walk(host string, key flow.Key, frame []byte, tunnels int) outcome
 		if !ok {
 			l.t.Fatalf("%s: output to %s, which is not bound", host, a.Out)
 		}
-		return outcome{port: b.Name, frame: frame, tunnels: tunnels}
+		return outcome{port: b.Name, host: host, frame: frame, tunnels: tunnels}
 	}
 	if tunnels > 3 {
 		l.t.Fatal("the frame goes round and round")

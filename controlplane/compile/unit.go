@@ -60,7 +60,7 @@ func (u *unit) add(s scope, r flow.Rule) {
 }
 
 // compileUnit is the rules of one object for all hosts; the zero Ref has the
-// base rules. It depends on: the object; of a port, its switch and host, the
+// base rules. It depends on: the object; of a port, its switch and hosts, the
 // links on that switch and their routers; of a route, its router and the
 // router's links. Compiler.dirty knows the same from the other end.
 func compileUnit(x *index, r model.Ref) []item {
@@ -100,25 +100,24 @@ func (u *unit) host(h *model.Host) {
 	u.add(except(h.Name), rule(pipeline.TableConvertPhyLogical, prioObject, from, flow.Goto(pipeline.TableExtractMetadata)))
 }
 
+// PuntArrived is the reason with which a host hands up what a VM sends there that
+// is about to move to it: the VM has arrived.
+const PuntArrived = 1
+
 // place is a VM's port: in and out on its own host, the way there on the others.
+// A host that the VM is about to move to has the port too, and hands up what comes
+// from it; for the rest it is one of the others.
 func (u *unit) place(x *index, p *model.Port) {
 	pl, ok := x.placeOf(p)
 	if !ok {
 		return
 	}
-	here, number := only(pl.host.Name), flow.LogicalPort(pl.vni, pl.id)
-	u.add(here, rule(pipeline.TableConvertPhyLogical, prioObject, every().WithUint(flow.FieldInPort, uint64(number)),
-		flow.SetUint(flow.FieldDatapath, uint64(pl.vni)),
-		flow.SetUint(flow.FieldSrcPort, uint64(pl.id)),
-		flow.Goto(pipeline.TableLSPTraceIngressIn)))
-
-	asked := arp(in(pl.vni)).With(flow.FieldIPDst, flow.Addr(p.IP.Addr))
-	// A guest that asks for its own address announces it or probes whether it is
-	// taken (RFC 5227, 1.1 and 2.1.1); an answer would tell it that it is.
-	u.add(here, rule(pipeline.TableLSPIngressARPResponse, prioSpecial, asked.WithUint(flow.FieldSrcPort, uint64(pl.id)),
-		flow.Drop(stats.DropUnknownARPTarget)))
-	u.answer(asked, p.HW())
-
+	here := only(pl.host.Name)
+	u.attach(pl, here)
+	if pl.next != nil {
+		u.attach(pl, only(pl.next.Name), flow.Action{Op: flow.OpPunt, Num: PuntArrived})
+	}
+	u.answer(arp(in(pl.vni)).With(flow.FieldIPDst, flow.Addr(p.IP.Addr)), p.HW())
 	to := in(pl.vni).WithMAC(flow.FieldEthDst, p.HW())
 	toPort := flow.SetUint(flow.FieldDstPort, uint64(pl.id))
 	u.add(here, rule(pipeline.TableLSPIngressLookupDstPort, prioObject, to,
@@ -126,12 +125,26 @@ func (u *unit) place(x *index, p *model.Port) {
 	u.add(except(pl.host.Name), rule(pipeline.TableLSPIngressLookupDstPort, prioObject, to,
 		toPort, flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.host.Underlay.Addr))),
 		flow.Goto(pipeline.TableLSPIngressOutputDstPort)))
-
-	u.add(here, rule(pipeline.TableLSPEgressForwardPacket, prioObject, in(pl.vni).WithUint(flow.FieldDstPort, uint64(pl.id)),
-		flow.SetUint(flow.FieldOutPort, uint64(number)), flow.Goto(pipeline.TableLSPEgressPushout)))
-	u.add(here, rule(pipeline.TableLSPEgressPushout, prioObject, every().WithUint(flow.FieldOutPort, uint64(number)),
-		flow.Output(number)))
 	u.neighbour(x, p)
+}
+
+// attach joins a VM's port to the tables of the hosts that have its device: the way
+// in, which begins with the actions first, and the way out.
+func (u *unit) attach(pl place, s scope, first ...flow.Action) {
+	number := flow.LogicalPort(pl.vni, pl.id)
+	u.add(s, rule(pipeline.TableConvertPhyLogical, prioObject, every().WithUint(flow.FieldInPort, uint64(number)),
+		append(first,
+			flow.SetUint(flow.FieldDatapath, uint64(pl.vni)),
+			flow.SetUint(flow.FieldSrcPort, uint64(pl.id)),
+			flow.Goto(pipeline.TableLSPTraceIngressIn))...))
+	// A guest that asks for its own address announces it or probes whether it is
+	// taken (RFC 5227, 1.1 and 2.1.1); an answer would tell it that it is.
+	own := arp(in(pl.vni)).With(flow.FieldIPDst, flow.Addr(pl.port.IP.Addr)).WithUint(flow.FieldSrcPort, uint64(pl.id))
+	u.add(s, rule(pipeline.TableLSPIngressARPResponse, prioSpecial, own, flow.Drop(stats.DropUnknownARPTarget)))
+	u.add(s, rule(pipeline.TableLSPEgressForwardPacket, prioObject, in(pl.vni).WithUint(flow.FieldDstPort, uint64(pl.id)),
+		flow.SetUint(flow.FieldOutPort, uint64(number)), flow.Goto(pipeline.TableLSPEgressPushout)))
+	u.add(s, rule(pipeline.TableLSPEgressPushout, prioObject, every().WithUint(flow.FieldOutPort, uint64(number)),
+		flow.Output(number)))
 }
 
 // answer replies to the ARP requests that m matches and sends the reply back:

@@ -137,6 +137,7 @@ func (c *alone) port(p *Port) {
 		if p.Host != "" {
 			c.name("host", p.Host)
 		}
+		c.migrateTo(p)
 		return
 	}
 	c.name("router", p.Router)
@@ -145,6 +146,22 @@ func (c *alone) port(p *Port) {
 	}
 	if p.Host != "" {
 		c.fail("host", "a router's port is on every host; leave it out")
+	}
+	if p.MigrateTo != "" {
+		c.fail("migrateTo", "a router's port is on every host and does not move; leave it out")
+	}
+}
+
+// migrateTo checks that a port that is to move has somewhere else to go.
+func (c *alone) migrateTo(p *Port) {
+	switch {
+	case p.MigrateTo == "":
+	case p.Host == "":
+		c.fail("migrateTo", "the port is on no host yet; give it host: %.80s instead", p.MigrateTo)
+	case p.MigrateTo == p.Host:
+		c.fail("migrateTo", "the port is on %.80s already; name another host, or leave it out", p.Host)
+	default:
+		c.name("migrateTo", p.MigrateTo)
 	}
 }
 

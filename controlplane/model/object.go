@@ -119,14 +119,18 @@ type DatapathState struct {
 
 // Port is a VM's port on a switch, or with a router the link between the two.
 type Port struct {
-	Name   string    `json:"name"` // of a VM's port also the name of its vhost-user socket
-	Switch string    `json:"switch"`
-	Router string    `json:"router,omitzero"` // makes it a router's port
-	IP     Address   `json:"ip"`              // IPv4; with the subnet's length on a router's port only
-	MAC    flow.MAC  `json:"mac,omitzero"`    // absent = 02:ba and the four bytes of the IP address
-	Host   string    `json:"host,omitzero"`   // where the VM runs; absent = nowhere yet; never on a router's port
-	ID     uint16    `json:"id,omitzero"`     // port id on the switch, 1..MaxPortID; absent = allocated
-	Status PortState `json:"status,omitzero"`
+	Name   string   `json:"name"` // of a VM's port also the name of its vhost-user socket
+	Switch string   `json:"switch"`
+	Router string   `json:"router,omitzero"` // makes it a router's port
+	IP     Address  `json:"ip"`              // IPv4; with the subnet's length on a router's port only
+	MAC    flow.MAC `json:"mac,omitzero"`    // absent = 02:ba and the four bytes of the IP address
+	Host   string   `json:"host,omitzero"`   // where the VM runs; absent = nowhere yet; never on a router's port
+	// MigrateTo is where the VM is about to move: the port is on that host too, but
+	// all send to Host until the VM is seen there. Then that host is Host, and
+	// MigrateTo is absent again.
+	MigrateTo string    `json:"migrateTo,omitzero"`
+	ID        uint16    `json:"id,omitzero"` // port id on the switch, 1..MaxPortID; absent = allocated
+	Status    PortState `json:"status,omitzero"`
 }
 
 // PortState is what the store allocated for a port.
@@ -225,6 +229,18 @@ func (p *Port) HW() flow.MAC {
 
 // IsLink reports whether the port joins a router to its switch.
 func (p *Port) IsLink() bool { return p.Router != "" }
+
+// Hosts lists the hosts that have the port of a VM: the one that it runs on, and
+// the one that it is about to move to.
+func (p *Port) Hosts() []string {
+	var all []string
+	for _, h := range []string{p.Host, p.MigrateTo} {
+		if h != "" {
+			all = append(all, h)
+		}
+	}
+	return all
+}
 
 // Address is an IP address, with the length of its subnet's prefix where it has
 // one: 10.0.1.11 or 10.0.1.1/24.

@@ -137,6 +137,9 @@ func (v *validator) references(p *Port) {
 	if p.Host != "" && !p.IsLink() && v.state.Hosts[p.Host] == nil {
 		v.fail(p.Ref(), "host", "there is no host %.80q; make it first, or in the same file", p.Host)
 	}
+	if p.MigrateTo != "" && !p.IsLink() && v.state.Hosts[p.MigrateTo] == nil {
+		v.fail(p.Ref(), "migrateTo", "there is no host %.80q; make it first, or in the same file", p.MigrateTo)
+	}
 	if p.IsLink() && v.state.Routers[p.Router] == nil {
 		v.fail(p.Ref(), "router", "there is no router %.80q; make it first, or in the same file", p.Router)
 	}
@@ -286,7 +289,7 @@ func (s *State) Users(r Ref) []Ref {
 	for _, o := range s.List("") {
 		switch o := o.(type) {
 		case *Port:
-			if r == (Ref{KindSwitch, o.Switch}) || r == (Ref{KindHost, o.Host}) || r == (Ref{KindRouter, o.Router}) {
+			if r == (Ref{KindSwitch, o.Switch}) || r == (Ref{KindHost, o.Host}) || r == (Ref{KindHost, o.MigrateTo}) || r == (Ref{KindRouter, o.Router}) {
 				users = append(users, o.Ref())
 			}
 		case *Route:

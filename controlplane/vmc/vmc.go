@@ -315,6 +315,27 @@ func (v *VMC) Host(name string) *model.Host {
 	return v.state.Hosts[name]
 }
 
+// Moving is the port with this number that is about to move to a host, as it was
+// seen last; nil if there is none. It is not to be changed.
+//
+//	cost: by the number of ports
+func (v *VMC) Moving(host string, number flow.PortNo) *model.Port {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.state == nil || host == "" {
+		return nil
+	}
+	for _, p := range v.state.Ports {
+		if p.MigrateTo != host || p.IsLink() {
+			continue
+		}
+		if s := v.state.Switches[p.Switch]; s != nil && flow.LogicalPort(s.ID(), p.SwitchID()) == number {
+			return p
+		}
+	}
+	return nil
+}
+
 // Stats is a copy of the counters.
 func (v *VMC) Stats() Stats {
 	v.mu.Lock()
