@@ -109,7 +109,7 @@ func TestServesAndStops(t *testing.T) {
 	if err := client.SetLogLevel(t.Context(), "vmc", "debug"); err != nil {
 		t.Error(err)
 	}
-	if err := client.SetLogLevel(t.Context(), "nothing", "debug"); err == nil || !strings.Contains(err.Error(), "want one of api, ofe") {
+	if err := client.SetLogLevel(t.Context(), "nothing", "debug"); err == nil || !strings.Contains(err.Error(), "want one of api, migrate, ofe") {
 		t.Errorf("log level of nothing: %v", err)
 	}
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {

@@ -14,10 +14,11 @@ import (
 
 // agentConn is the lab's end of a guest's second serial port.
 type agentConn struct {
-	conn net.Conn
 	done chan struct{} // closed when the reader has ended
 
 	mu    sync.Mutex // guards what follows, and writes to conn
+	conn  net.Conn   // that requests go to; the last one that answers come from
+	next  net.Conn   // to read when the one that is read ends, nil: none
 	last  uint64
 	calls map[uint64]*agentCall
 	dead  error
@@ -37,7 +38,7 @@ func newAgentConn(conn net.Conn, hello func(guestwire.Hello)) *agentConn {
 
 func (a *agentConn) runRead(hello func(guestwire.Hello)) {
 	defer close(a.done)
-	lines := bufio.NewScanner(a.conn)
+	lines := bufio.NewScanner(&agentReader{a, a.conn})
 	lines.Buffer(make([]byte, 0, 64<<10), guestwire.MaxLine)
 	for lines.Scan() {
 		var r guestwire.Response
@@ -78,8 +79,42 @@ func (a *agentConn) runRead(hello func(guestwire.Hello)) {
 	}
 }
 
+// agentReader reads one connection after the other.
+type agentReader struct {
+	a   *agentConn
+	now net.Conn
+}
+
+func (r *agentReader) Read(p []byte) (int, error) {
+	for {
+		n, err := r.now.Read(p)
+		if n > 0 || err == nil {
+			return n, nil
+		}
+		r.a.mu.Lock()
+		next := r.a.next
+		r.a.next = nil
+		r.a.mu.Unlock()
+		if next == nil {
+			return 0, err
+		}
+		_ = r.now.Close()
+		r.now = next
+	}
+}
+
+// follow makes next the connection to the agent: for requests from now on, for
+// answers when the present one has ended, in the middle of a line if need be.
+func (a *agentConn) follow(next net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conn, a.next = next, next
+}
+
 func (a *agentConn) close() error {
+	a.mu.Lock()
 	_ = a.conn.Close()
+	a.mu.Unlock()
 	<-a.done
 	return nil
 }

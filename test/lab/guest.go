@@ -47,6 +47,7 @@ type GuestConfig struct {
 	NICs         []NIC
 	ExtraModules []string // loaded after virtio's, below lib/modules/VERSION/kernel
 	ExtraArgs    []string // of QEMU
+	incoming     string   // where another QEMU's guest comes from; empty: the guest boots
 	Reboots      bool     // the guest may restart; otherwise QEMU ends then, also at a panic
 }
 
@@ -57,6 +58,7 @@ type Guest struct {
 	cfg     GuestConfig
 	console string // file
 	agent   *agentConn
+	spare   net.Conn // to the agent, once the guest has come here
 
 	mu    sync.Mutex    // guards what follows
 	ready chan struct{} // closed at the hello
@@ -101,6 +103,11 @@ func (l *Lab) StartGuest(cfg GuestConfig) (*Guest, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.Stop())
 	}
+	if cfg.incoming != "" { // its agent speaks elsewhere yet
+		g.spare = conn
+		l.Defer(cfg.Name+" agent", func() error { _ = conn.Close(); return nil })
+		return g, nil
+	}
 	g.agent = newAgentConn(conn, g.greet)
 	l.Defer(cfg.Name+" agent", g.agent.close)
 	return g, nil
@@ -134,12 +141,19 @@ func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init net.ifnames=0 ipv6.disable=1",
 		"-serial", "file:" + g.console,
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket, "-serial", "chardev:agent",
+		"-qmp", "unix:" + g.qmpSocket() + ",server=on,wait=off",
+	}
+	if g.cfg.incoming != "" {
+		args = append(args, "-incoming", g.cfg.incoming)
 	}
 	if !g.cfg.Reboots {
 		args = append(args, "-no-reboot")
 	}
 	return args
 }
+
+// qmpSocket is where QEMU's monitor listens.
+func (g *Guest) qmpSocket() string { return g.lab.Path(g.cfg.Name + "-qmp.sock") }
 
 // args are QEMU's arguments for the i-th device, eth<i> in the guest.
 func (n NIC) args(i int) []string {
