@@ -1,0 +1,193 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"baton/test/cluster"
+	"baton/test/lab"
+	"baton/test/lab/guestwire"
+)
+
+// The traffic of a migration.
+const (
+	moveBulk  = 96 << 20 // bytes that the guest receives into a file in its memory
+	movePings = 3000
+	movePace  = 10 * time.Millisecond
+	moveLimit = 60 * time.Second
+)
+
+// moveNetwork is a VM that moves from host1 to host2, and one that talks to it.
+const moveNetwork = `
+{kind: Host, name: host1, underlay: 192.168.100.1/24, mtu: 1600}
+---
+{kind: Host, name: host2, underlay: 192.168.100.2/24, mtu: 1600}
+---
+{kind: Switch, name: blue, vni: 3001}
+---
+{kind: Port, name: mover, switch: blue, ip: 10.0.1.11, host: host1, id: 1}
+---
+{kind: Port, name: peer, switch: blue, ip: 10.0.1.12, host: host1, id: 2}
+`
+
+// TestMigration moves a guest under ping and bulk TCP from one host's QEMU and batond
+// to the other's. The guest receives into a file in its memory while it moves: a page
+// that a device wrote and nobody copied again has other bytes afterwards.
+func TestMigration(t *testing.T) {
+	for _, ring := range []struct{ name, device string }{{"split", ""}, {"packed", "packed=on"}} {
+		t.Run(ring.name, func(t *testing.T) { testMigration(t, ring.device) })
+	}
+}
+
+// moveRig is the cluster of a migration.
+type moveRig struct {
+	c           *cluster.Cluster
+	h1, h2      *cluster.Host
+	mover, peer *lab.Guest // mover runs on h1 at first
+}
+
+func newMoveRig(t *testing.T, device string) *moveRig {
+	t.Helper()
+	r := &moveRig{c: newCluster(t)}
+	startController(t, r.c, moveNetwork)
+	r.h1, r.h2 = startHost(t, r.c, host1()), startHost(t, r.c, host2())
+	must(t, r.c.WaitInStep("host1", "host2"))
+	t.Cleanup(func() { // before the hosts are checked
+		for _, g := range []*lab.Guest{r.mover, r.peer} {
+			if g != nil {
+				g.Kill()
+			}
+		}
+	})
+	var err error
+	for _, g := range []struct {
+		to  **lab.Guest
+		end endpoint
+	}{{&r.mover, endpointOf("mover", "10.0.1.11")}, {&r.peer, endpointOf("peer", "10.0.1.12")}} {
+		*g.to, err = r.c.Lab.StartGuest(lab.GuestConfig{Name: g.end.Name, MemoryMiB: 320, NICs: []lab.NIC{{
+			MAC: g.end.MAC, VhostSocket: r.h1.VhostSocket(g.end.Name), Device: device,
+		}}})
+		must(t, err)
+	}
+	for g, ip := range map[*lab.Guest]string{r.mover: "10.0.1.11/24", r.peer: "10.0.1.12/24"} {
+		must(t, g.WaitReady(guestBoot))
+		must(t, g.Configure(guestwire.NetArgs{Link: "eth0", Addr: ip}))
+	}
+	must(t, r.h1.WaitPorts("mover", "peer"))
+	return r
+}
+
+// place is where the controller says that the moving port is.
+func (r *moveRig) place(t *testing.T) (host, migrateTo string) {
+	t.Helper()
+	out, err := r.c.Batonctl("get", "port", "mover", "-o", "json")
+	must(t, err)
+	var p struct{ Host, MigrateTo string }
+	must(t, json.Unmarshal([]byte(out), &p))
+	return p.Host, p.MigrateTo
+}
+
+// shell runs commands in a guest and returns what they print.
+func shell(t *testing.T, g *lab.Guest, commands string) string {
+	t.Helper()
+	r, err := g.Exec(moveLimit, "sh", "-e", "-c", commands)
+	must(t, err)
+	if r.Code != 0 {
+		t.Fatalf("%s: exit code %d: %s%s", commands, r.Code, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// load is traffic to the moving guest, under way.
+type load struct {
+	bulk, ping chan error
+	sent       guestwire.TCPResult
+	pinged     guestwire.PingResult
+}
+
+func (r *moveRig) startLoad(seed uint64) *load {
+	l := &load{bulk: make(chan error, 2), ping: make(chan error, 1)}
+	mover, peer := r.mover, r.peer
+	go func() {
+		x, err := mover.Exec(moveLimit, "sh", "-c", "nc -l -p 6000 > /received")
+		if err == nil && x.Code != 0 {
+			err = fmt.Errorf("nc: exit code %d: %s", x.Code, x.Stderr)
+		}
+		l.bulk <- err
+	}()
+	go func() {
+		l.bulk <- peer.Call(guestwire.OpTCPSend, guestwire.TCPSendArgs{
+			Dst: "10.0.1.11", Port: 6000, Bytes: moveBulk, Seed: seed, TimeoutMs: moveLimit.Milliseconds(),
+		}, moveLimit, &l.sent)
+	}()
+	go func() {
+		var err error
+		l.pinged, err = peer.Ping(guestwire.PingArgs{Dst: "10.0.1.11", Count: movePings, IntervalUs: movePace.Microseconds(), WaitMs: 3000})
+		l.ping <- err
+	}()
+	return l
+}
+
+func testMigration(t *testing.T, device string) {
+	r := newMoveRig(t, device)
+	_, err := r.c.Batonctl("port", "move", "mover", "--to", "host2", "--wait")
+	must(t, err)
+	to, err := r.mover.StartIncoming("mover-moved", r.h2.VhostSocket("mover"))
+	must(t, err)
+	t.Cleanup(to.Kill)
+	const seed = 77
+	l := r.startLoad(seed)
+	must(t, r.c.Lab.WaitFor("the bulk to begin", moveLimit, func() bool {
+		return hostPort(t, r.h1, "mover").TxBytes > 1<<20
+	}))
+	if at, next := r.place(t); at != "host1" || next != "host2" {
+		t.Errorf("before the migration the port is on %s, to move to %s", at, next)
+	}
+	m, err := r.mover.MigrateTo(to, moveLimit)
+	must(t, err)
+	r.mover = to
+	across := len(l.bulk) == 0 && l.sent.Bytes == 0
+	must(t, <-l.bulk)
+	must(t, <-l.bulk)
+	must(t, <-l.ping)
+	if at, next := r.place(t); at != "host2" || next != "" {
+		t.Errorf("after the migration the port is on %s, to move to %q", at, next)
+	}
+	must(t, r.c.WaitInStep("host1", "host2"))
+	if !across {
+		t.Errorf("the transfer was over before the move: it shows nothing; took %d ms", l.sent.DurationMs)
+	}
+	sum := strings.Fields(shell(t, to, "sha256sum /received"))[0]
+	if want := guestwire.Digest(seed, moveBulk); sum != want {
+		t.Errorf("the file that was received while the guest moved has SHA-256 %s, want %s", sum, want)
+	}
+	if p := l.pinged; p.Received == 0 || p.Corrupt+p.Duplicates != 0 {
+		t.Errorf("ping: %+v", p)
+	}
+	gap := longestRun(l.pinged.Lost)
+	t.Logf("migration: %v", m)
+	t.Logf("ping every %v: %d of %d lost, longest gap %v, slowest answer %d ms", movePace, l.pinged.Sent-l.pinged.Received, l.pinged.Sent,
+		time.Duration(gap)*movePace, l.pinged.MaxUs/1000)
+	t.Logf("TCP: %d MiB in %d ms, %d retransmits, bytes right", moveBulk>>20, l.sent.DurationMs, l.sent.Retransmits)
+	for _, h := range []*cluster.Host{r.h1, r.h2} {
+		s, err := h.Stats()
+		must(t, err)
+		t.Logf("%s dropped: %v", h.Name, s.Drops)
+	}
+}
+
+// longestRun is the length of the longest run of successive numbers.
+func longestRun(n []int) (longest int) {
+	run := 0
+	for i := range n {
+		if i > 0 && n[i] != n[i-1]+1 {
+			run = 0
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
+}
