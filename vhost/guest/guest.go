@@ -28,13 +28,16 @@ type Config struct {
 	Conn   *net.UnixConn // a connected socket instead of Path; the guest owns it
 
 	QueuePairs int    // default 1
-	RingSize   int    // entries of each ring, a power of two from 2 to 32768; default 256
+	RingSize   int    // entries of each ring, to 32768; of split rings a power of two from 2 on; default 256
 	Features   uint64 // wanted virtio features; VERSION_1 and PROTOCOL are always wanted; default DefaultFeatures
 	Protocol   uint64 // wanted protocol features; default DefaultProtocolFeatures
-	BufSize    int    // bytes of a buffer, header included; default 2048
+	BufSize    int    // bytes of a receive buffer, header included; default 2048
+	TxBufSize  int    // bytes of a send buffer, header included; default BufSize
 	TxChain    int    // descriptors a sent frame takes: 1, or the header and TxChain-1 parts; default 1
+	TxPiece    int    // bytes of a part: a frame takes as many as it needs, up to TxChain; default: even parts, always TxChain
 	RxChain    int    // descriptors a receive buffer takes; default 1
 	MemRegions int    // 1, or 2 for rings and buffers apart; default 1
+	Spare      int    // bytes of memory, behind the buffers, that the guest itself does not use, see Spare
 	Blocking   bool   // queues can Wait
 	MTU        int    // told by NET_SET_MTU if not 0
 
@@ -53,6 +56,9 @@ type Guest struct {
 	cfg      Config
 	mem      *memory
 	split    int // where the buffers begin: the second region
+	spare    int // where Config.Spare bytes are free
+	plugged  []*Memory
+	log      *DirtyLog
 	listener *net.UnixListener
 	features uint64 // negotiated
 	protocol uint64 // negotiated
@@ -105,6 +111,7 @@ func (cfg *Config) setDefaults() error {
 	setInt(&cfg.QueuePairs, 1)
 	setInt(&cfg.RingSize, 256)
 	setInt(&cfg.BufSize, 2048)
+	setInt(&cfg.TxBufSize, cfg.BufSize)
 	setInt(&cfg.TxChain, 1)
 	setInt(&cfg.RxChain, 1)
 	setInt(&cfg.MemRegions, 1)
@@ -118,20 +125,33 @@ func (cfg *Config) setDefaults() error {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
 	}
+	return cfg.check()
+}
+
+// check tells what cannot work, whatever the back end offers.
+func (cfg *Config) check() error {
 	n := cfg.RingSize
 	switch {
-	case n < 2 || n > 32768 || n&(n-1) != 0:
-		return fmt.Errorf("ring size %d is no power of two from 2 to 32768", n)
+	case n < 1 || n > 32768:
+		return fmt.Errorf("ring size %d is not from 1 to 32768", n)
+	case cfg.Features&proto.FeatureRingPacked == 0 && (n < 2 || n&(n-1) != 0):
+		return errRingSize(n)
 	case cfg.QueuePairs < 1 || cfg.QueuePairs > 128:
 		return fmt.Errorf("%d queue pairs, not 1 to 128", cfg.QueuePairs)
 	case cfg.TxChain < 1 || cfg.TxChain > n || cfg.RxChain < 1 || cfg.RxChain > n:
 		return fmt.Errorf("chains of %d and %d descriptors do not fit a ring of %d", cfg.TxChain, cfg.RxChain, n)
-	case cfg.BufSize < HdrLen+max(cfg.TxChain, cfg.RxChain):
-		return fmt.Errorf("buffers of %d bytes are too small", cfg.BufSize)
+	case cfg.BufSize < HdrLen+cfg.RxChain || cfg.TxBufSize < HdrLen+cfg.TxChain:
+		return fmt.Errorf("buffers of %d and %d bytes are too small", cfg.BufSize, cfg.TxBufSize)
+	case cfg.TxPiece < 0 || cfg.TxPiece > 0 && cfg.TxChain > 1 && HdrLen+cfg.TxPiece*(cfg.TxChain-1) < cfg.TxBufSize:
+		return fmt.Errorf("%d parts of %d bytes are no buffer of %d", cfg.TxChain-1, cfg.TxPiece, cfg.TxBufSize)
 	case cfg.MemRegions < 1 || cfg.MemRegions > 2:
 		return fmt.Errorf("%d memory regions, not 1 or 2", cfg.MemRegions)
 	}
 	return nil
+}
+
+func errRingSize(n int) error {
+	return fmt.Errorf("ring size %d is no power of two from 2 to 32768, which split rings need", n)
 }
 
 // open checks the configuration and listens if the guest is to.
@@ -204,6 +224,9 @@ func (g *Guest) negotiate() error {
 	if features&proto.FeatureVersion1 == 0 {
 		return errors.New("the back end does not offer VERSION_1")
 	}
+	if n := g.cfg.RingSize; features&proto.FeatureRingPacked == 0 && (n < 2 || n&(n-1) != 0) {
+		return errRingSize(n)
+	}
 	if g.features != 0 && features != g.features {
 		return fmt.Errorf("the back end came back with features %#x, not %#x", features, g.features)
 	}
@@ -250,6 +273,13 @@ func (g *Guest) Features() uint64 { return g.features }
 // MemFD is the memory file; Mem its mapping. They are the guest's.
 func (g *Guest) MemFD() int  { return g.mem.fd }
 func (g *Guest) Mem() []byte { return g.mem.data }
+
+// Spare is the offset of Config.Spare bytes that the guest does not use.
+func (g *Guest) Spare() int { return g.spare }
+
+// Truncate cuts the memory file to size bytes, a multiple of the page: what lies
+// behind is gone for the back end, and for the guest itself, which must not touch it.
+func (g *Guest) Truncate(size int) error { return unix.Ftruncate(g.mem.fd, int64(size)) }
 
 // Reconnect brings the device up on a new connection, after the old one ended.
 // The rings go on at the used index, as QEMU has it; what the old back end took
@@ -305,6 +335,12 @@ func (g *Guest) release() {
 	}
 	if g.mem != nil {
 		g.mem.close()
+	}
+	for _, m := range g.plugged {
+		m.mem.close()
+	}
+	if g.log != nil {
+		g.log.mem.close()
 	}
 }
 

@@ -1,22 +1,12 @@
 package guest
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// HdrLen is the size of the virtio-net header of VERSION_1 and MRG_RXBUF devices.
-const HdrLen = 12
-
-// Hdr is a virtio-net header (virtio 1.2, 5.1.6) as it lies in memory.
-type Hdr [HdrLen]byte
-
-// NumBuffers is the number of receive buffers that the frame takes.
-func (h *Hdr) NumBuffers() int { return int(binary.LittleEndian.Uint16(h[10:])) }
 
 // Counters count one queue. Read them when the queue is at rest.
 type Counters struct {
@@ -28,55 +18,85 @@ type Counters struct {
 	Bad            uint64 // completions that a device must not make; skipped
 }
 
-// queue is what both directions have in common. Slot s owns the descriptors
-// s*chain to s*chain+chain-1, or descriptor s with an indirect table, and the
-// buffer of bufSize bytes at buf + s*bufSize.
+// queue is what both directions have in common. A slot is a buffer and the id of its
+// chain. Slot s of a split ring owns the descriptors s*chain to s*chain+chain-1, or
+// descriptor s with an indirect table; chains of a packed ring lie where its position
+// is. Slots are taken in turn with IN_ORDER.
 type queue struct {
 	*Ring
 	Counters Counters
 
 	index    int // of the ring in the device
-	chain    int // descriptors a chain
+	chain    int // descriptors a chain at most
+	piece    int // bytes of a descriptor behind the header's, 0: even parts, always chain of them
 	slots    int
-	indirect int // offset of the indirect tables, 0 if unused
-	buf      int // offset of slot 0's buffer
 	bufSize  int
-	bufGPA   uint64 // guest physical address of slot 0's buffer
+	inOrder  bool
+	oldest   int    // with inOrder: the slot that comes back next
+	indirect int    // offset of the indirect tables, 0 if unused
 	tableGPA uint64 // guest physical address of the indirect tables
+
+	areas [2]area
+	at    []uint8 // the area of each slot's buffer, nil: 0
+	to    uint8   // the area that slots go to when they are offered next
 
 	kick, call int      // eventfds
 	callFile   *os.File // call, for blocking reads
 }
 
-// cut is the length of piece i of a buffer that holds n bytes, header included:
-// the header alone when there is more than one piece, the rest in even parts.
-func cut(i, pieces, n int) int {
-	if pieces == 1 {
+// area is where a queue's buffers lie: slot s at data[s*bufSize].
+type area struct {
+	data []byte
+	gpa  uint64
+}
+
+// pieces is the number of descriptors for n bytes, header included.
+func (q *queue) pieces(n int) int {
+	if q.piece == 0 || q.chain == 1 {
+		return q.chain
+	}
+	return min(q.chain, 1+max(1, (n-HdrLen+q.piece-1)/q.piece))
+}
+
+// cut is the length of piece i of k of n bytes, header included: the header alone when
+// there is more than one piece, the rest in parts of size, or even ones if size is 0;
+// the last piece has what is left.
+func cut(i, k, n, size int) int {
+	if k == 1 {
 		return n
 	}
 	if i == 0 {
 		return HdrLen
 	}
 	n -= HdrLen
-	part := n / (pieces - 1)
-	if i == pieces-1 {
-		return n - part*(pieces-2)
+	if size == 0 {
+		size = n / (k - 1)
 	}
-	return part
+	if i == k-1 {
+		return n - size*(k-2)
+	}
+	return size
 }
 
-// layChain writes slot's chain for n bytes.
-func (q *queue) layChain(slot, n int, flags uint16) {
-	addr := q.bufGPA + uint64(slot*q.bufSize)
+// lay writes a slot's chain for n bytes, but for what a packed ring has in the ring
+// itself, and returns the number of its descriptors.
+func (q *queue) lay(slot, n int, flags uint16) (k int) {
+	k = q.pieces(n)
+	if q.packed && q.indirect == 0 {
+		return k
+	}
+	addr := q.addr(slot)
 	at := slot * q.chain
 	if q.indirect != 0 {
-		at = slot * q.chain * descSize
-		q.SetDesc(slot, Desc{Addr: q.tableGPA + uint64(at), Len: uint32(q.chain * descSize), Flags: DescIndirect})
+		at *= descSize
+		if !q.packed {
+			q.SetDesc(slot, Desc{Addr: q.tableGPA + uint64(at), Len: uint32(k * descSize), Flags: DescIndirect})
+		}
 	}
-	for i := range q.chain {
-		d := Desc{Addr: addr, Len: uint32(cut(i, q.chain, n)), Flags: flags}
+	for i := range k {
+		d := Desc{Addr: addr, Len: uint32(cut(i, k, n, q.piece)), Flags: flags}
 		addr += uint64(d.Len)
-		if i < q.chain-1 {
+		if i < k-1 && !q.packed { // tables of packed rings have no links (virtio 1.2, 2.8.7)
 			d.Flags |= DescNext
 		}
 		if q.indirect != 0 {
@@ -87,9 +107,37 @@ func (q *queue) layChain(slot, n int, flags uint16) {
 			q.SetDesc(at+i, d)
 		}
 	}
+	return k
 }
 
-// head is the descriptor that a slot's chain begins with.
+// give offers the slot's chain of k descriptors, laid before, of n bytes.
+func (q *queue) give(slot, k, n int, flags uint16) {
+	id := uint16(slot)
+	switch {
+	case !q.packed:
+		q.Push(q.head(slot))
+	case q.indirect != 0:
+		table := q.tableGPA + uint64(slot*q.chain*descSize)
+		q.add(Desc{Addr: table, Len: uint32(k * descSize), Flags: DescIndirect}, id)
+		q.endChain(id, 1)
+	case k == 1:
+		q.add(Desc{Addr: q.addr(slot), Len: uint32(n), Flags: flags}, id)
+		q.endChain(id, 1)
+	default:
+		addr := q.addr(slot)
+		for i := range k {
+			d := Desc{Addr: addr, Len: uint32(cut(i, k, n, q.piece)), Flags: flags}
+			addr += uint64(d.Len)
+			if i < k-1 {
+				d.Flags |= DescNext
+			}
+			q.add(d, id)
+		}
+		q.endChain(id, k)
+	}
+}
+
+// head is the descriptor that a slot's chain of a split ring begins with.
 func (q *queue) head(slot int) uint16 {
 	if q.indirect != 0 {
 		return uint16(slot)
@@ -97,22 +145,97 @@ func (q *queue) head(slot int) uint16 {
 	return uint16(slot * q.chain)
 }
 
-// slot is the slot of a chain by its head; false if no chain begins there.
-func (q *queue) slot(head uint32) (int, bool) {
+// slot is the slot of a used element by its id; false if it is none's.
+func (q *queue) slot(id uint32) (int, bool) {
 	step := q.chain
-	if q.indirect != 0 {
+	if q.packed || q.indirect != 0 {
 		step = 1
 	}
-	s := int(head) / step
-	return s, head < uint32(q.slots*step) && int(head)%step == 0
+	if step == 1 {
+		return int(id), id < uint32(q.slots)
+	}
+	s := int(id) / step
+	return s, id < uint32(q.slots*step) && int(id)%step == 0
 }
+
+// id is the id of a slot's chain in used elements.
+func (q *queue) id(slot int) uint32 {
+	if q.packed {
+		return uint32(slot)
+	}
+	return uint32(q.head(slot))
+}
+
+// take takes the next used element: the slot, and the bytes that the device wrote. An
+// in-order device may give back a batch by the last one's element: then the slots from
+// oldest to slot are back, num of them. Ready was true.
+//
+// bad tells of an id that names no slot that the device has.
+func (q *queue) take() (slot, num int, n uint32, bad bool) {
+	id, n := q.element()
+	slot, ok := q.slot(id)
+	num = 1
+	if ok && q.inOrder {
+		if num = slot - q.oldest + 1; num <= 0 {
+			num += q.slots
+		}
+	}
+	if !ok || num > q.flight {
+		q.skip(id)
+		q.Counters.Bad++
+		return 0, 0, 0, true
+	}
+	if !q.inOrder {
+		q.skip(id)
+		return slot, 1, n, false
+	}
+	for range num {
+		q.skip(q.id(q.oldest))
+		q.oldest = q.after(q.oldest)
+	}
+	return slot, num, n, false
+}
+
+// after is the slot after s in turn.
+func (q *queue) after(s int) int {
+	if s++; s == q.slots {
+		return 0
+	}
+	return s
+}
+
+// base is the state word to go on with after the device died: as far as it has given
+// chains back, whether or not they were taken.
+func (q *queue) base() uint32 {
+	if !q.packed {
+		return uint32(q.UsedIdx())
+	}
+	// A copy goes on: what Ready and take change is its own.
+	r, ahead := *q.Ring, *q
+	ahead.Ring = &r
+	for ahead.flight > 0 && ahead.Ready() {
+		ahead.take()
+	}
+	w := uint32(r.packd.used.word())
+	return w | w<<16
+}
+
+func (q *queue) where(slot int) *area {
+	if q.at == nil {
+		return &q.areas[0]
+	}
+	return &q.areas[q.at[slot]]
+}
+
+// addr is the guest physical address of a slot's buffer.
+func (q *queue) addr(slot int) uint64 { return q.where(slot).gpa + uint64(slot*q.bufSize) }
 
 func (q *queue) buffer(slot int) []byte {
-	off := q.buf + slot*q.bufSize
-	return q.mem.data[off : off+q.bufSize : off+q.bufSize]
+	off := slot * q.bufSize
+	return q.where(slot).data[off : off+q.bufSize : off+q.bufSize]
 }
 
-// publish makes the pushed chains the device's and kicks it if it wants.
+// publish makes the offered chains the device's and kicks it if it wants.
 func (q *queue) publish() {
 	if !q.Publish() {
 		q.Counters.KicksSpared++
@@ -132,6 +255,10 @@ func (q *queue) Kick() {
 
 // Index is the ring's index in the device.
 func (q *queue) Index() int { return q.index }
+
+// CallFD is the eventfd that the device calls by; KickFD the one that Kick writes.
+func (q *queue) CallFD() int { return q.call }
+func (q *queue) KickFD() int { return q.kick }
 
 // Wait blocks until the device has completed something, at most until the
 // deadline (zero: for ever). It needs Config.Blocking.
@@ -153,191 +280,4 @@ func (q *queue) Wait(deadline time.Time) error {
 		q.Counters.Calls++
 	}
 	return nil
-}
-
-// TxQueue sends frames to the device.
-//
-//	conc: one goroutine
-type TxQueue struct {
-	queue
-	free []uint16 // slots, a stack
-}
-
-// SendBurst sends frames in order, each behind its header of hdrs, or behind an
-// empty one if hdrs is nil. It returns how many it took: fewer than all when the
-// ring is full or a frame is larger than a buffer. The frames are copied.
-//
-//	alloc: 0
-func (q *TxQueue) SendBurst(frames [][]byte, hdrs []Hdr) int {
-	q.reclaim()
-	sent := 0
-	for i, f := range frames {
-		if len(q.free) == 0 || len(f)+HdrLen > q.bufSize || len(f) < q.chain {
-			q.Counters.Full++
-			break
-		}
-		slot := int(q.free[len(q.free)-1])
-		q.free = q.free[:len(q.free)-1]
-		b := q.buffer(slot)
-		if hdrs != nil {
-			copy(b, hdrs[i][:])
-		} else {
-			clear(b[:HdrLen])
-		}
-		copy(b[HdrLen:], f)
-		q.layChain(slot, HdrLen+len(f), 0)
-		q.Push(q.head(slot))
-		q.Counters.Bytes += uint64(len(f))
-		sent++
-	}
-	if sent > 0 {
-		q.Counters.Packets += uint64(sent)
-		q.publish()
-	}
-	return sent
-}
-
-// reclaim takes back the slots of frames that the device is done with.
-func (q *TxQueue) reclaim() {
-	for range min(q.Completed(), q.slots) {
-		id, _ := q.Used()
-		slot, ok := q.slot(id)
-		if !ok || len(q.free) == q.slots {
-			q.Counters.Bad++
-			continue
-		}
-		q.free = append(q.free, uint16(slot))
-	}
-}
-
-// Pending is the number of frames that the device has not finished with.
-func (q *TxQueue) Pending() int {
-	q.reclaim()
-	return q.slots - len(q.free)
-}
-
-// RxQueue receives frames from the device.
-//
-//	conc: one goroutine
-type RxQueue struct {
-	queue
-	mergeable bool
-	held      []uint16 // slots read and not yet offered again
-	scratch   []byte   // a frame from several buffers
-}
-
-// fill offers all buffers to the device. The buffers of a ring that comes back
-// after a reconnect are offered already.
-func (q *RxQueue) fill() {
-	for slot := range q.slots {
-		q.layChain(slot, q.bufSize, DescWrite)
-		q.Push(q.head(slot))
-	}
-}
-
-// RecvBurst receives up to len(dst) frames: dst[i] is cut or grown, within its
-// capacity, to frame i, and hdrs[i] gets its header if hdrs is not nil. A frame
-// longer than the capacity is cut. It returns the number of frames.
-//
-//	alloc: 0 once the largest merged frame has been seen
-func (q *RxQueue) RecvBurst(dst [][]byte, hdrs []Hdr) int {
-	n := 0
-	for n < len(dst) {
-		hdr, frame, ok := q.next()
-		if !ok {
-			break
-		}
-		if hdrs != nil {
-			hdrs[n] = hdr
-		}
-		dst[n] = dst[n][:min(len(frame), cap(dst[n]))]
-		copy(dst[n], frame)
-		n++
-	}
-	q.refill()
-	return n
-}
-
-// Poll calls f for up to limit frames in place; a frame is valid during its call.
-// It returns the number of frames.
-func (q *RxQueue) Poll(limit int, f func(hdr Hdr, frame []byte)) int {
-	n := 0
-	for n < limit {
-		hdr, frame, ok := q.next()
-		if !ok {
-			break
-		}
-		f(hdr, frame)
-		n++
-	}
-	q.refill()
-	return n
-}
-
-// Discard receives up to limit frames without looking at them beyond the header.
-//
-//	alloc: 0
-func (q *RxQueue) Discard(limit int) int {
-	n := 0
-	for n < limit {
-		if _, _, ok := q.next(); !ok {
-			break
-		}
-		n++
-	}
-	q.refill()
-	return n
-}
-
-// next is the next frame, whole; its buffers are offered again by refill.
-func (q *RxQueue) next() (hdr Hdr, frame []byte, ok bool) {
-	for avail := q.Completed(); avail > 0; avail = q.Completed() {
-		b := q.nextBuffer()
-		if len(b) < HdrLen {
-			q.Counters.Bad++
-			continue
-		}
-		hdr = Hdr(b)
-		frame = b[HdrLen:]
-		// A device publishes all buffers of a frame at once (virtio 1.2, 5.1.6.4).
-		if n := hdr.NumBuffers(); q.mergeable && n != 1 {
-			if n == 0 || n > avail {
-				q.Counters.Bad++
-				continue
-			}
-			q.scratch = append(q.scratch[:0], frame...)
-			for range n - 1 {
-				q.scratch = append(q.scratch, q.nextBuffer()...)
-			}
-			frame = q.scratch
-		}
-		q.Counters.Packets++
-		q.Counters.Bytes += uint64(len(frame))
-		return hdr, frame, true
-	}
-	return Hdr{}, nil, false
-}
-
-// nextBuffer is what the device wrote into the next used buffer.
-func (q *RxQueue) nextBuffer() []byte {
-	id, n := q.Used()
-	slot, ok := q.slot(id)
-	if !ok || int(n) > q.bufSize || len(q.held) == q.slots {
-		q.Counters.Bad++
-		return nil
-	}
-	q.held = append(q.held, uint16(slot))
-	return q.buffer(slot)[:n]
-}
-
-// refill offers the read buffers again.
-func (q *RxQueue) refill() {
-	if len(q.held) == 0 {
-		return
-	}
-	for _, slot := range q.held {
-		q.Push(q.head(int(slot)))
-	}
-	q.held = q.held[:0]
-	q.publish()
 }

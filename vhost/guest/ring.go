@@ -2,14 +2,13 @@ package guest
 
 import "encoding/binary"
 
-// Descriptor flags (virtio 1.2, 2.7.5) and ring flags (2.7.6, 2.7.8).
+// Descriptor flags (virtio 1.2, 2.7.5 and 2.8.13).
 const (
 	DescNext     uint16 = 1 << 0
 	DescWrite    uint16 = 1 << 1 // the device writes this one
 	DescIndirect uint16 = 1 << 2
-
-	availNoInterrupt uint16 = 1 << 0
-	usedNoNotify     uint16 = 1 << 0
+	DescAvail    uint16 = 1 << 7  // packed: equals the driver's wrap counter when available
+	DescUsed     uint16 = 1 << 15 // packed: equals AVAIL when used
 
 	descSize = 16
 	usedSize = 8
@@ -20,46 +19,81 @@ type Desc struct {
 	Addr  uint64 // guest physical
 	Len   uint32
 	Flags uint16
-	Next  uint16
+	Next  uint16 // split: index of the next one; packed: buffer id
 }
 
-// Ring is a split virtqueue as the driver sees it. It has no opinion on what is
-// written: queues use it well, tests also otherwise.
+// Link makes descs one chain that begins at index at of a split ring's table: it sets
+// NEXT and the indices. A packed ring wants the flags alone and ignores the indices.
+func Link(at uint16, descs ...Desc) []Desc {
+	for i := range descs {
+		if i < len(descs)-1 {
+			descs[i].Flags |= DescNext
+			descs[i].Next = at + uint16(i) + 1
+		}
+	}
+	return descs
+}
+
+// Ring is a virtqueue as the driver sees it, split (virtio 1.2, 2.7) or packed (2.8).
+// It has no opinion on what is written: queues use it well, tests also otherwise.
 //
 //	conc: one goroutine
 type Ring struct {
-	mem   *memory
-	num   int // entries, a power of two
-	desc  int // offsets into mem
-	avail int
-	used  int
-	event bool // VIRTIO_F_EVENT_IDX
+	mem    *memory
+	num    int // entries; of a split ring a power of two
+	desc   int // offsets into mem: descriptors,
+	driver int // available ring or driver event area,
+	device int // used ring or device event area
+	packed bool
+	event  bool // VIRTIO_F_EVENT_IDX
 
-	availIdx  uint16 // next entry of the available ring to write
-	published uint16 // what the device knows
-	lastUsed  uint16 // next entry of the used ring to read
-	flags     uint16 // our flags, without EVENT_IDX
+	split  splitState
+	packd  packedState
+	flight int // chains given and not taken back
 }
 
 // ringBytes is the room that a ring of num entries takes, each part on cache
-// lines of its own. The event fields have padding behind them: they are accessed
+// lines of its own. Event fields have padding behind them: they are accessed
 // as 32-bit words.
-func ringBytes(num int) (desc, avail, used int) {
+func ringBytes(num int, packed bool) (desc, driver, device int) {
+	if packed {
+		return align(num*descSize, 64), 64, 64
+	}
 	return align(num*descSize, 64), align(4+num*2+4, 64), align(4+num*usedSize+4, 64)
 }
 
 func align(n, to int) int { return (n + to - 1) &^ (to - 1) }
 
-func newRing(mem *memory, off, num int) *Ring {
-	d, a, _ := ringBytes(num)
-	return &Ring{mem: mem, num: num, desc: off, avail: off + d, used: off + d + a}
+func newRing(mem *memory, off, num int, packed, event bool) *Ring {
+	d, a, _ := ringBytes(num, packed)
+	r := &Ring{mem: mem, num: num, desc: off, driver: off + d, device: off + d + a, packed: packed, event: event}
+	if packed {
+		r.packd = packedState{next: position{wrap: true}, used: position{wrap: true}, spans: make([]uint16, num)}
+	}
+	return r
 }
 
 // Num is the number of entries.
 func (r *Ring) Num() int { return r.num }
 
-// SetDesc writes descriptor i.
+// Packed tells the ring's format.
+func (r *Ring) Packed() bool { return r.packed }
+
+// InFlight is the number of chains that the device has and has not given back.
+func (r *Ring) InFlight() int { return r.flight }
+
+// SetDesc writes descriptor i as it is; of a packed ring Next is the buffer id and
+// nothing is added to Flags.
 func (r *Ring) SetDesc(i int, d Desc) { putDesc(r.mem.data[r.desc+i*descSize:], d) }
+
+// Desc reads descriptor i.
+func (r *Ring) Desc(i int) Desc {
+	p := r.mem.data[r.desc+i*descSize:]
+	return Desc{
+		Addr: binary.LittleEndian.Uint64(p), Len: binary.LittleEndian.Uint32(p[8:]),
+		Flags: binary.LittleEndian.Uint16(p[12:]), Next: binary.LittleEndian.Uint16(p[14:]),
+	}
+}
 
 func putDesc(p []byte, d Desc) {
 	_ = p[descSize-1]
@@ -69,75 +103,94 @@ func putDesc(p []byte, d Desc) {
 	binary.LittleEndian.PutUint16(p[14:], d.Next)
 }
 
-// SetLen writes a descriptor's length alone.
-func (r *Ring) SetLen(i int, n uint32) {
-	binary.LittleEndian.PutUint32(r.mem.data[r.desc+i*descSize+8:], n)
-}
-
-// Push puts a chain's head into the available ring; the device sees it after Publish.
-func (r *Ring) Push(head uint16) {
-	slot := int(r.availIdx) & (r.num - 1)
-	binary.LittleEndian.PutUint16(r.mem.data[r.avail+4+2*slot:], head)
-	r.availIdx++
-}
-
-// SetAvailIdx sets the index that Publish tells.
-func (r *Ring) SetAvailIdx(v uint16) { r.availIdx = v }
-
-// AvailIdx is the index that Publish tells; UsedIdx what the device has told.
-func (r *Ring) AvailIdx() uint16 { return r.availIdx }
-
-// UsedIdx is the device's index, read now.
-func (r *Ring) UsedIdx() uint16 { return uint16(r.mem.load32(r.used) >> 16) }
-
-// Publish makes the pushed chains the device's and reports whether it wants a kick.
-func (r *Ring) Publish() (kick bool) {
-	old, now := r.published, r.availIdx
-	r.published = now
-	r.mem.store32(r.avail, uint32(r.flags)|uint32(now)<<16)
-	if !r.event {
-		return uint16(r.mem.load32(r.used))&usedNoNotify == 0
+// Offer gives the device a chain, which it sees after Publish. Of a split ring the
+// descriptors go into the table from index id on, as they are; of a packed ring into
+// the next entries, with the buffer id and the flags that make them available. Nothing
+// is checked; Link makes a chain that is right.
+func (r *Ring) Offer(id uint16, chain ...Desc) {
+	for i, d := range chain {
+		if r.packed {
+			r.add(d, id)
+		} else {
+			r.SetDesc((int(id)+i)%r.num, d)
+		}
 	}
-	event := uint16(r.mem.load32(r.used + 4 + r.num*usedSize))
-	return now-event-1 < now-old
+	if r.packed {
+		r.endChain(id, len(chain))
+	} else {
+		r.Push(id)
+	}
 }
 
-// Used is the next completed chain: its head and the bytes the device wrote.
-func (r *Ring) Used() (id, n uint32) {
-	slot := int(r.lastUsed) & (r.num - 1)
-	e := r.mem.data[r.used+4+usedSize*slot:]
-	r.lastUsed++
+// Publish makes the offered chains the device's and reports whether it wants a kick.
+func (r *Ring) Publish() (kick bool) {
+	if r.packed {
+		return r.publishPacked()
+	}
+	return r.publishSplit()
+}
+
+// Ready tells whether the device has given a chain back.
+func (r *Ring) Ready() bool {
+	if r.packed {
+		return r.packd.used.given(r.mem.load32(r.desc + int(r.packd.used.slot)*descSize + 12))
+	}
+	return r.split.seen != r.split.lastUsed || r.look()
+}
+
+// element is the next used element: the id, and the bytes the device wrote. Ready was
+// true.
+func (r *Ring) element() (id, n uint32) {
+	if r.packed {
+		p := r.mem.data[r.desc+int(r.packd.used.slot)*descSize:]
+		if binary.LittleEndian.Uint16(p[12:])&DescWrite != 0 {
+			n = binary.LittleEndian.Uint32(p[8:])
+		}
+		return uint32(binary.LittleEndian.Uint16(p[14:])), n
+	}
+	e := r.mem.data[r.device+4+usedSize*(int(r.split.lastUsed)&(r.num-1)):]
 	return binary.LittleEndian.Uint32(e), binary.LittleEndian.Uint32(e[4:])
 }
 
-// Completed is the number of chains that Used can give now.
-func (r *Ring) Completed() int { return int(r.UsedIdx() - r.lastUsed) }
+// skip moves behind one chain with the given id; of a batch of an in-order device it is
+// called for each.
+func (r *Ring) skip(id uint32) {
+	r.flight--
+	if !r.packed {
+		r.split.lastUsed++
+		return
+	}
+	n := uint16(1)
+	if id < uint32(r.num) {
+		n = max(1, r.packd.spans[id])
+	}
+	r.packd.used.forward(n, r.num)
+}
 
-// InFlight is the number of chains that the device has and has not given back.
-func (r *Ring) InFlight() int { return int(r.availIdx - r.lastUsed) }
+// Used takes the next completed chain: its id and the bytes the device wrote. It is
+// for tests that use the ring raw, without IN_ORDER; Ready was true.
+func (r *Ring) Used() (id, n uint32) {
+	id, n = r.element()
+	r.skip(id)
+	return id, n
+}
 
 // ArmCalls asks the device to call when it completes the next chain; it reports
 // whether chains are complete already, in which case no call may come.
 func (r *Ring) ArmCalls() (ready bool) {
-	if r.event {
-		r.mem.store32(r.avail+4+2*r.num, uint32(r.lastUsed))
+	if r.packed {
+		r.armPacked()
 	} else {
-		r.setFlags(0)
+		r.armSplit()
 	}
-	return r.Completed() > 0
+	return r.Ready()
 }
 
 // DisarmCalls asks the device not to call.
 func (r *Ring) DisarmCalls() {
-	if r.event {
-		// An index that was passed just now is the furthest from being reached.
-		r.mem.store32(r.avail+4+2*r.num, uint32(r.lastUsed-1))
-	} else {
-		r.setFlags(availNoInterrupt)
+	if r.packed {
+		r.mem.store32(r.driver, uint32(eventDisable)<<16)
+		return
 	}
-}
-
-func (r *Ring) setFlags(f uint16) {
-	r.flags = f
-	r.mem.store32(r.avail, uint32(f)|uint32(r.published)<<16)
+	r.disarmSplit()
 }

@@ -11,38 +11,15 @@ import (
 // place is where one queue's parts lie, as offsets into the memory.
 type place struct {
 	ring, indirect, buf int
-	chain, slots        int
+	chain, piece, slots int
+	bufSize             int
 }
 
 // build makes memory and queues for the negotiated features.
 func (g *Guest) build() error {
-	places := make([]place, 2*g.cfg.QueuePairs)
-	off := 0
-	for i := range places {
-		p := &places[i]
-		p.chain = g.cfg.RxChain
-		if i%2 == 1 {
-			p.chain = g.cfg.TxChain
-		}
-		p.slots = g.cfg.RingSize / p.chain
-		p.ring = off
-		d, a, u := ringBytes(g.cfg.RingSize)
-		off += d + a + u
-		// As real drivers do, a single descriptor goes without a table.
-		if g.features&proto.FeatureIndirectDesc != 0 && p.chain > 1 {
-			p.slots = g.cfg.RingSize
-			p.indirect = off
-			off += align(p.slots*p.chain*descSize, 64)
-		}
-	}
-	g.split = align(off, unix.Getpagesize())
-	off = g.split
-	for i := range places {
-		places[i].buf = off
-		off += align(places[i].slots*g.cfg.BufSize, 64)
-	}
+	places, size := g.plan()
 	var err error
-	if g.mem, err = newMemory("guest-"+g.cfg.Name, align(off, unix.Getpagesize())); err != nil {
+	if g.mem, err = newMemory("guest-"+g.cfg.Name, size); err != nil {
 		return err
 	}
 	for pair := range g.cfg.QueuePairs {
@@ -65,22 +42,53 @@ func (g *Guest) build() error {
 	return nil
 }
 
+// plan finds a place for everything; size is all of it in bytes.
+func (g *Guest) plan() (places []place, size int) {
+	places = make([]place, 2*g.cfg.QueuePairs)
+	off := 0
+	for i := range places {
+		p := &places[i]
+		p.chain, p.bufSize = g.cfg.RxChain, g.cfg.BufSize
+		if i%2 == 1 {
+			p.chain, p.bufSize, p.piece = g.cfg.TxChain, g.cfg.TxBufSize, g.cfg.TxPiece
+		}
+		p.slots = g.cfg.RingSize / p.chain
+		p.ring = off
+		d, a, u := ringBytes(g.cfg.RingSize, g.features&proto.FeatureRingPacked != 0)
+		off += d + a + u
+		// As real drivers do, a single descriptor goes without a table.
+		if g.features&proto.FeatureIndirectDesc != 0 && p.chain > 1 {
+			p.slots = g.cfg.RingSize
+			p.indirect = off
+			off += align(p.slots*p.chain*descSize, 64)
+		}
+	}
+	g.split = align(off, unix.Getpagesize())
+	off = g.split
+	for i := range places {
+		places[i].buf = off
+		off += align(places[i].slots*places[i].bufSize, 64)
+	}
+	g.spare = align(off, unix.Getpagesize())
+	return places, align(g.spare+g.cfg.Spare, unix.Getpagesize())
+}
+
 func (g *Guest) newQueue(index int, p place) queue {
-	q := queue{
-		Ring:     newRing(g.mem, p.ring, g.cfg.RingSize),
+	packed, event := g.features&proto.FeatureRingPacked != 0, g.features&proto.FeatureEventIdx != 0
+	return queue{
+		Ring:     newRing(g.mem, p.ring, g.cfg.RingSize, packed, event),
 		index:    index,
 		chain:    p.chain,
+		piece:    p.piece,
 		slots:    p.slots,
+		inOrder:  g.features&proto.FeatureInOrder != 0,
 		indirect: p.indirect,
 		tableGPA: g.GuestAddr(p.indirect),
-		buf:      p.buf,
-		bufSize:  g.cfg.BufSize,
-		bufGPA:   g.GuestAddr(p.buf),
+		areas:    [2]area{{data: g.mem.data[p.buf:], gpa: g.GuestAddr(p.buf)}},
+		bufSize:  p.bufSize,
 		kick:     -1,
 		call:     -1,
 	}
-	q.event = g.features&proto.FeatureEventIdx != 0
-	return q
 }
 
 // GuestAddr is the guest physical address of an offset into the memory.
@@ -91,8 +99,17 @@ func (g *Guest) GuestAddr(off int) uint64 {
 	return guestBase + uint64(off)
 }
 
-// Regions are the memory as SET_MEM_TABLE describes it.
+// Regions are the memory as SET_MEM_TABLE describes it, what was plugged in included.
 func (g *Guest) Regions() []proto.MemRegion {
+	regions := g.baseRegions()
+	for _, m := range g.plugged {
+		regions = append(regions, m.region())
+	}
+	return regions
+}
+
+// baseRegions are the memory that the guest began with.
+func (g *Guest) baseRegions() []proto.MemRegion {
 	size := len(g.mem.data)
 	part := func(from, to int) proto.MemRegion {
 		return proto.MemRegion{
@@ -162,27 +179,22 @@ func (g *Guest) setStatus(status uint64) error {
 }
 
 func (g *Guest) shareMemory() error {
-	regions := g.Regions()
 	if g.protocol&proto.ProtocolConfigureMemSlots != 0 {
-		for _, r := range regions {
+		for _, r := range g.Regions() {
 			if err := g.Set(proto.AddMemReg, proto.AppendMemReg(nil, r), r.FD); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	fds := make([]int, len(regions))
-	for i, r := range regions {
-		fds[i] = r.FD
-	}
-	return g.Set(proto.SetMemTable, proto.AppendMemTable(nil, regions), fds...)
+	return g.tellTable(g.plugged)
 }
 
 func (g *Guest) startRing(q *queue) error {
 	if err := g.SetVring(proto.SetVringNum, q.index, uint32(q.num)); err != nil {
 		return err
 	}
-	if err := g.SetVring(proto.SetVringBase, q.index, uint32(q.UsedIdx())); err != nil {
+	if err := g.SetVring(proto.SetVringBase, q.index, q.base()); err != nil {
 		return err
 	}
 	if err := g.Set(proto.SetVringAddr, proto.AppendVringAddr(nil, g.VringAddr(q.Ring, q.index))); err != nil {
@@ -197,8 +209,8 @@ func (g *Guest) VringAddr(r *Ring, index int) proto.VringAddr {
 	return proto.VringAddr{
 		Index: uint32(index),
 		Desc:  base + uint64(r.desc),
-		Avail: base + uint64(r.avail),
-		Used:  base + uint64(r.used),
+		Avail: base + uint64(r.driver),
+		Used:  base + uint64(r.device),
 	}
 }
 
@@ -211,14 +223,15 @@ func (g *Guest) Enable(ring int, on bool) error {
 	return g.SetVring(proto.SetVringEnable, ring, num)
 }
 
-// StopRing stops one ring and returns its next available index.
-func (g *Guest) StopRing(ring int) (uint16, error) {
+// StopRing stops one ring and returns its state word: of a split ring the next
+// available index, of a packed one both positions, see proto.Backend.SetVringBase.
+func (g *Guest) StopRing(ring int) (uint32, error) {
 	p, err := g.Get(proto.GetVringBase, proto.AppendVringState(nil, proto.VringState{Index: uint32(ring)}))
 	if err != nil {
 		return 0, err
 	}
 	v, err := proto.DecodeVringState(p)
-	return uint16(v.Num), err
+	return v.Num, err
 }
 
 // Stop stops all rings, as a driver that unloads does.

@@ -67,3 +67,6 @@ func (m *memory) load32(off int) uint32 { return atomic.LoadUint32(m.word(off)) 
 // anything that is read later: on amd64 an XCHG, a full fence, which the order of
 // "publish the index" and "read the peer's event index" needs (virtio 1.2, 2.7.7.2).
 func (m *memory) store32(off int, v uint32) { atomic.StoreUint32(m.word(off), v) }
+
+// swap32 reads the word at off and writes v, in one step.
+func (m *memory) swap32(off int, v uint32) uint32 { return atomic.SwapUint32(m.word(off), v) }
