@@ -101,7 +101,7 @@ func (q *queue) lay(slot, n int, flags uint16) (k int) {
 		}
 		if q.indirect != 0 {
 			d.Next = uint16(i+1) * (d.Flags & DescNext)
-			putDesc(q.mem.data[q.indirect+at+i*descSize:], d)
+			q.putDesc(q.mem.data[q.indirect+at+i*descSize:], d)
 		} else {
 			d.Next = uint16(at+i+1) * (d.Flags & DescNext)
 			q.SetDesc(at+i, d)

@@ -84,23 +84,42 @@ func (r *Ring) InFlight() int { return r.flight }
 
 // SetDesc writes descriptor i as it is; of a packed ring Next is the buffer id and
 // nothing is added to Flags.
-func (r *Ring) SetDesc(i int, d Desc) { putDesc(r.mem.data[r.desc+i*descSize:], d) }
+func (r *Ring) SetDesc(i int, d Desc) { r.putDesc(r.mem.data[r.desc+i*descSize:], d) }
 
 // Desc reads descriptor i.
 func (r *Ring) Desc(i int) Desc {
 	p := r.mem.data[r.desc+i*descSize:]
+	flags, next := r.places()
 	return Desc{
 		Addr: binary.LittleEndian.Uint64(p), Len: binary.LittleEndian.Uint32(p[8:]),
-		Flags: binary.LittleEndian.Uint16(p[12:]), Next: binary.LittleEndian.Uint16(p[14:]),
+		Flags: binary.LittleEndian.Uint16(p[flags:]), Next: binary.LittleEndian.Uint16(p[next:]),
 	}
 }
 
-func putDesc(p []byte, d Desc) {
+// places are the offsets of a descriptor's flags and of its next or id: the two formats
+// have them the other way round.
+func (r *Ring) places() (flags, next int) {
+	if r.packed {
+		return 14, 12
+	}
+	return 12, 14
+}
+
+// putDesc writes a descriptor, of the ring or of an indirect table.
+func (r *Ring) putDesc(p []byte, d Desc) {
 	_ = p[descSize-1]
+	flags, next := r.places()
 	binary.LittleEndian.PutUint64(p, d.Addr)
 	binary.LittleEndian.PutUint32(p[8:], d.Len)
-	binary.LittleEndian.PutUint16(p[12:], d.Flags)
-	binary.LittleEndian.PutUint16(p[14:], d.Next)
+	binary.LittleEndian.PutUint16(p[flags:], d.Flags)
+	binary.LittleEndian.PutUint16(p[next:], d.Next)
+}
+
+// PutTable writes an indirect table of the ring's format at p.
+func (r *Ring) PutTable(p []byte, table ...Desc) {
+	for i, d := range table {
+		r.putDesc(p[i*descSize:], d)
+	}
 }
 
 // Offer gives the device a chain, which it sees after Publish. Of a split ring the
@@ -143,10 +162,10 @@ func (r *Ring) Ready() bool {
 func (r *Ring) element() (id, n uint32) {
 	if r.packed {
 		p := r.mem.data[r.desc+int(r.packd.used.slot)*descSize:]
-		if binary.LittleEndian.Uint16(p[12:])&DescWrite != 0 {
+		if binary.LittleEndian.Uint16(p[14:])&DescWrite != 0 {
 			n = binary.LittleEndian.Uint32(p[8:])
 		}
-		return uint32(binary.LittleEndian.Uint16(p[14:])), n
+		return uint32(binary.LittleEndian.Uint16(p[12:])), n
 	}
 	e := r.mem.data[r.device+4+usedSize*(int(r.split.lastUsed)&(r.num-1)):]
 	return binary.LittleEndian.Uint32(e), binary.LittleEndian.Uint32(e[4:])
