@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,9 @@ import (
 // layouts; rings are small, so that they wrap often.
 func TestFeatures(t *testing.T) {
 	const base = proto.FeatureVersion1 | proto.FeatureProtocol
-	bits := []uint64{proto.FeatureIndirectDesc, proto.FeatureMrgRxbuf, proto.FeatureEventIdx}
+	bits := []uint64{
+		proto.FeatureIndirectDesc, proto.FeatureMrgRxbuf, proto.FeatureEventIdx, proto.FeatureRingPacked, proto.FeatureInOrder,
+	}
 	for mask := range 1 << len(bits) {
 		features := base
 		for i, b := range bits {
@@ -31,14 +34,14 @@ func TestFeatures(t *testing.T) {
 			for _, wait := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%#x/chain%d/wait=%v", features, chain, wait), func(t *testing.T) {
 					cfg := guest.Config{
-						Features: features, RingSize: 16, TxChain: chain, RxChain: min(chain, 2),
+						Features: features, RingSize: 16 + int(features>>34&1), TxChain: chain, RxChain: min(chain, 2),
 						MemRegions: 1 + chain%2, Blocking: wait, BufSize: 1600,
 					}
 					g, _ := attach(t, newWorker(t, 1, nil), cfg)
 					if g.Features() != features {
 						t.Fatalf("negotiated %#x", g.Features())
 					}
-					bounce(t, g, 0, 500, 1514, wait)
+					bounce(t, g, 0, 200, 1514, wait)
 				})
 			}
 		}
@@ -78,10 +81,10 @@ func TestMergedBuffers(t *testing.T) {
 
 // TestWrap passes the 16-bit ring index several times.
 func TestWrap(t *testing.T) {
-	for _, features := range []uint64{proto.FeatureMrgRxbuf, proto.FeatureMrgRxbuf | proto.FeatureEventIdx} {
+	for _, features := range []uint64{proto.FeatureMrgRxbuf, proto.FeatureMrgRxbuf | proto.FeatureEventIdx, proto.FeatureRingPacked} {
 		g, _ := attach(t, newWorker(t, 1, nil), guest.Config{Features: features, RingSize: 1024})
 		bounce(t, g, 0, 140000, 64, false)
-		if g.Tx[0].AvailIdx() != uint16(140000%65536) {
+		if !g.Tx[0].Packed() && g.Tx[0].AvailIdx() != uint16(140000%65536) {
 			t.Errorf("index is %d", g.Tx[0].AvailIdx())
 		}
 	}
@@ -91,6 +94,10 @@ func TestWrap(t *testing.T) {
 func TestRingSizes(t *testing.T) {
 	for _, num := range []int{2, 4, 32768} {
 		g, _ := attach(t, newWorker(t, 1, nil), guest.Config{RingSize: num})
+		bounce(t, g, 0, 300, 1514, false)
+	}
+	for _, num := range []int{1, 3, 1000, 32767, 32768} {
+		g, _ := attach(t, newWorker(t, 1, nil), guest.Config{RingSize: num, Features: guest.DefaultFeatures | proto.FeatureRingPacked})
 		bounce(t, g, 0, 300, 1514, false)
 	}
 }
@@ -144,8 +151,12 @@ func TestDisableEnable(t *testing.T) {
 // TestReconnect restarts the back end under a guest in both socket modes: rings
 // go on where they were.
 func TestReconnect(t *testing.T) {
-	for _, mode := range []proto.Mode{proto.ModeClient, proto.ModeServer} {
-		t.Run(mode.String(), func(t *testing.T) {
+	for i, mode := range []proto.Mode{proto.ModeClient, proto.ModeServer, proto.ModeClient, proto.ModeServer} {
+		features := guest.DefaultFeatures
+		if i >= 2 {
+			features |= proto.FeatureRingPacked
+		}
+		t.Run(fmt.Sprintf("%v/packed=%v", mode, i >= 2), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s")
 			w := newWorker(t, 1, nil)
 			begin := func() *proto.Connector {
@@ -158,7 +169,7 @@ func TestReconnect(t *testing.T) {
 				return c
 			}
 			c := begin()
-			g, err := guest.New(context.Background(), guest.Config{Name: "g1", Path: path, Listen: mode == proto.ModeClient, RingSize: 64})
+			g, err := guest.New(context.Background(), guest.Config{Name: "g1", Path: path, Listen: mode == proto.ModeClient, RingSize: 64, Features: features})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,15 +229,31 @@ func TestStopTellsIndex(t *testing.T) {
 
 // TestBurstsDoNotAllocate checks the calls that benchmarks are made of.
 func TestBurstsDoNotAllocate(t *testing.T) {
-	g, _ := attach(t, newWorker(t, 1, nil), guest.Config{})
-	out, in := [][]byte{make([]byte, 64)}, [][]byte{make([]byte, 64)}
-	if n := testing.AllocsPerRun(200, func() {
-		g.Tx[0].SendBurst(out, nil)
-		for g.Rx[0].RecvBurst(in, nil) == 0 {
+	for _, format := range []uint64{0, proto.FeatureRingPacked, proto.FeatureRingPacked | proto.FeatureInOrder} {
+		g, _ := attach(t, newWorker(t, 1, nil), guest.Config{Features: guest.DefaultFeatures | format})
+		out, in := [][]byte{make([]byte, 64)}, [][]byte{make([]byte, 64)}
+		if n := testing.AllocsPerRun(200, func() {
+			g.Tx[0].SendBurst(out, nil)
+			for g.Rx[0].RecvBurst(in, nil) == 0 {
+			}
+			g.Rx[0].Discard(1)
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
 		}
-		g.Rx[0].Discard(1)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		for g.Tx[0].Pending() > 0 {
+			runtime.Gosched()
+		}
+		err := g.Tx[0].Prepare(func(_ int, _ *guest.Hdr, f []byte) int { return copy(f, make([]byte, 100)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(200, func() {
+			g.Tx[0].SendPrepared(1)
+			for g.Rx[0].RecvBurst(in, nil) == 0 {
+			}
+		}); n != 0 || g.Rx[0].Counters.Bad+g.Tx[0].Counters.Bad > 0 {
+			t.Errorf("prepared: %v allocations, bad %d and %d", n, g.Rx[0].Counters.Bad, g.Tx[0].Counters.Bad)
+		}
 	}
 }
 
@@ -236,6 +263,8 @@ func TestNewRefuses(t *testing.T) {
 	cancel()
 	for want, cfg := range map[string]guest.Config{
 		"no power of two":    {RingSize: 3},
+		"not from 1 to":      {RingSize: 32769, Features: proto.FeatureRingPacked},
+		"are no buffer":      {TxChain: 3, TxPiece: 4},
 		"queue pairs":        {QueuePairs: 129},
 		"do not fit":         {RingSize: 2, TxChain: 3},
 		"too small":          {BufSize: 12},

@@ -35,6 +35,7 @@ type queue struct {
 	oldest   int    // with inOrder: the slot that comes back next
 	indirect int    // offset of the indirect tables, 0 if unused
 	tableGPA uint64 // guest physical address of the indirect tables
+	buf      int    // offset of slot 0's buffer
 
 	areas [2]area
 	at    []uint8 // the area of each slot's buffer, nil: 0
@@ -281,3 +282,6 @@ func (q *queue) Wait(deadline time.Time) error {
 	}
 	return nil
 }
+
+// BufferOffset is where the queue's buffers lie in the memory that the guest began with.
+func (q *queue) BufferOffset() int { return q.buf }

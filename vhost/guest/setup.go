@@ -84,6 +84,7 @@ func (g *Guest) newQueue(index int, p place) queue {
 		inOrder:  g.features&proto.FeatureInOrder != 0,
 		indirect: p.indirect,
 		tableGPA: g.GuestAddr(p.indirect),
+		buf:      p.buf,
 		areas:    [2]area{{data: g.mem.data[p.buf:], gpa: g.GuestAddr(p.buf)}},
 		bufSize:  p.bufSize,
 		kick:     -1,
