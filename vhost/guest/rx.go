@@ -16,6 +16,7 @@ func (q *RxQueue) fill() {
 	for slot := range q.slots {
 		q.give(slot, q.lay(slot, q.bufSize, DescWrite), q.bufSize, DescWrite)
 	}
+	q.Publish() // before the ring starts: a device may look where the driver is
 }
 
 // RecvBurst receives up to len(dst) frames: dst[i] is cut or grown, within its
