@@ -213,3 +213,9 @@ func (r *Ring) DisarmCalls() {
 	}
 	r.disarmSplit()
 }
+
+// DescOffset and DriverOffset are where descriptor i and the part that the driver
+// writes (available ring, driver event area) lie in the memory: for tests that write
+// there as they like.
+func (r *Ring) DescOffset(i int) int { return r.desc + i*descSize }
+func (r *Ring) DriverOffset() int    { return r.driver }
