@@ -16,6 +16,9 @@ import (
 // table writes an indirect table at offset off.
 func (g *rig) table16(off int, descs ...guestmem.Desc) {
 	for i, d := range descs {
+		if g.pack != nil { // id and flags lie the other way round (virtio 1.2, 2.8.13)
+			d.Flags, d.Next = d.Next, d.Flags
+		}
 		drivertest.PutDesc(g.mem.Bytes[off+16*i:], d)
 	}
 }

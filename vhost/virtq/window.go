@@ -152,6 +152,9 @@ func (w *window) indirect(cur *guestmem.Cursor, first int, d *guestmem.Desc, num
 	at := uint16(0)
 	for range num { // a linked table has loops, but no longer chains than the ring
 		e, ok := cur.TableDesc(&t, at)
+		if !linked { // a packed ring's descriptors have the id first, then the flags (2.8.13)
+			e.Flags, e.Next = e.Next, e.Flags
+		}
 		switch {
 		case !ok:
 			return false, ReasonBadAddress
