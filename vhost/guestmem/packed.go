@@ -119,6 +119,15 @@ func (r *PackedRing) Addr(i uint16) uint64 {
 	return atomic.LoadUint64((*uint64)(r.slot(i)))
 }
 
+// Pair is Slot and then Addr of slot i.
+func (r *PackedRing) Pair(i uint16) (Slot, uint64) {
+	p := r.slot(i)
+	// SAFETY: as for Slot; the first half is read after the second, whose flags say
+	// whether it is there.
+	s := Slot(atomic.LoadUint64((*uint64)(unsafe.Add(p, 8))))
+	return s, atomic.LoadUint64((*uint64)(p))
+}
+
 // SetSlot writes the second half of slot i in one store without order of its own: the
 // driver must not look at it before a PublishSlot.
 func (r *PackedRing) SetSlot(i uint16, s Slot) {

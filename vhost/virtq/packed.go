@@ -161,12 +161,13 @@ func (q *Packed) peek(vw *view, n int) {
 	}
 	// The window's slices are locals meanwhile: the loop is most of a burst's work.
 	descs, chains := w.descs, w.chains
+	want := at.avail()
 	for ; n > 0 && ahead < q.num && len(descs) < maxPieces; n-- {
-		s := vw.packed.Slot(at.slot)
-		if !at.holds(s.Flags()) {
+		s, addr := vw.packed.Pair(at.slot)
+		if s.Flags()&(guestmem.DescAvail|guestmem.DescUsed) != want {
 			break
 		}
-		d := guestmem.Desc{Addr: vw.packed.Addr(at.slot), Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
+		d := guestmem.Desc{Addr: addr, Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
 		slots := uint16(1)
 		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
 			chains = chains[:len(chains)+1]
@@ -181,7 +182,10 @@ func (q *Packed) peek(vw *view, n int) {
 			}
 		}
 		ahead += uint32(slots)
-		at = at.forward(slots, q.num)
+		if at.slot += slots; uint32(at.slot) >= q.num {
+			at = position{at.slot - uint16(q.num), !at.wrap}
+			want = at.avail()
+		}
 	}
 	w.descs, w.chains = descs, chains
 }
@@ -232,9 +236,10 @@ func (q *Packed) complete(vw *view, n int) {
 	}
 	chains := q.window.chains[:n]
 	at, slots := q.next, uint32(0)
+	used := at.used()
 	for i := range chains {
 		c := &chains[i]
-		flags, length := at.used(), c.written
+		flags, length := used, c.written
 		if length != 0 {
 			flags |= guestmem.DescWrite
 		} else {
@@ -250,8 +255,11 @@ func (q *Packed) complete(vw *view, n int) {
 			s = guestmem.MakeSlot(length, c.id, c.head)
 		}
 		vw.packed.SetSlot(at.slot, s)
-		at = at.forward(c.slots, q.num)
 		slots += uint32(c.slots)
+		if at.slot += c.slots; uint32(at.slot) >= q.num {
+			at = position{at.slot - uint16(q.num), !at.wrap}
+			used = at.used()
+		}
 	}
 	vw.markEntries(0, guestmem.DescSize, uint64(q.next.slot), uint64(slots), uint64(q.num))
 	q.next = at
