@@ -14,6 +14,8 @@
 // Queue i receives from guest TX ring 2i+1 and sends to guest RX ring 2i.
 //
 // Rules:
+//   - What a peer can hold up (asking about a file of its own, closing it) happens before
+//     or after mu is held, never under it.
 //   - A worker never takes mu and never waits. It reaches a ring through one atomic
 //     load of a slot, and the ring reaches memory through one of a view.
 //   - The control side unpublishes, calls Quiesce, and only then reads a worker's
