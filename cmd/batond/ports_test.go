@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"baton/dataplane/pipeline"
 	"baton/dataplane/worker"
 	"baton/vhost/guest"
+	"baton/vhost/netdev"
 	"baton/vhost/proto"
 )
 
@@ -146,5 +148,39 @@ func TestGuestPorts_StaysInItsFolder(t *testing.T) {
 	}
 	if list := g.list(); len(list) != 0 {
 		t.Errorf("%d ports were made", len(list))
+	}
+}
+
+// A guest keeps its features when its port is made anew, also with others configured;
+// they are forgotten with the binding.
+func TestGuestPorts_FeaturesStay(t *testing.T) {
+	g, _, _ := testPorts(t)
+	g.state = filepath.Join(t.TempDir(), "vhost")
+	want := bindings("vm1")
+	g.reconcile(t.Context(), want)
+	x, err := guest.New(t.Context(), guest.Config{
+		Name: "vm1", Path: filepath.Join(g.dir, "vm1.sock"),
+		Features: guest.DefaultFeatures | proto.FeatureRingPacked | proto.FeatureCsum,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Abandon)
+	g.without = netdev.Offloads | proto.FeatureRingPacked
+	want[0].MTU = 1400
+	g.reconcile(t.Context(), want)
+	if err := x.Reconnect(t.Context()); err != nil { // refuses a back end with other features
+		t.Fatal(err)
+	}
+	if x.Features()&(proto.FeatureRingPacked|proto.FeatureCsum) != proto.FeatureRingPacked|proto.FeatureCsum {
+		t.Errorf("features %#x", x.Features())
+	}
+	if _, err := os.Stat(g.pin("vm1")); err != nil {
+		t.Error(err)
+	}
+	x.Disconnect()
+	g.reconcile(t.Context(), nil)
+	if _, err := os.Stat(g.pin("vm1")); !os.IsNotExist(err) {
+		t.Errorf("the file of a port that is gone: %v", err)
 	}
 }
