@@ -230,6 +230,26 @@ func (g *Guest) SetChannels(link string, combined int) (guestwire.ChannelsResult
 	return r, err
 }
 
+// Offloads says which offloads of the guest's interface are on.
+func (g *Guest) Offloads(link string) (guestwire.OffloadsResult, error) {
+	return g.SetOffloads(link, nil)
+}
+
+// SetOffloads turns offloads of the guest's interface on and off, as ethtool -K
+// does. What depends on one that goes off goes off too.
+func (g *Guest) SetOffloads(link string, set map[string]bool) (guestwire.OffloadsResult, error) {
+	var r guestwire.OffloadsResult
+	err := g.Call(guestwire.OpOffloads, guestwire.OffloadsArgs{Link: link, Set: set}, 0, &r)
+	return r, err
+}
+
+// Counters is what the guest's kernel has counted: TcpInCsumErrors and so on.
+func (g *Guest) Counters() (guestwire.CountersResult, error) {
+	var r guestwire.CountersResult
+	err := g.Call(guestwire.OpCounters, nil, 0, &r)
+	return r, err
+}
+
 // ARP is the guest's neighbour table.
 func (g *Guest) ARP() ([]guestwire.ARPEntry, error) {
 	var r []guestwire.ARPEntry
@@ -279,11 +299,20 @@ func (t Transfer) Check(n int64) error {
 	return nil
 }
 
-// SendTCP sends n pseudo-random bytes from g to guest to at address dst.
+// Mbits is the transfer's speed in Mbit/s, as its sender saw it.
+func (t Transfer) Mbits() float64 {
+	return float64(8*t.Sender.Bytes) / 1e3 / float64(max(t.Sender.DurationMs, 1))
+}
+
+// transferPorts is how many transfers one guest may receive at a time.
+const transferPorts = 1000
+
+// SendTCP sends n pseudo-random bytes from g to guest to at address dst. Several
+// may run at the same time.
 //
 //	error: no connection or not done within timeout; wrong bytes are for Check
 func (g *Guest) SendTCP(to *Guest, dst string, n int64, seed uint64, timeout time.Duration) (Transfer, error) {
-	const port = 5001
+	port := 5001 + int(to.transfers.Add(1)%transferPorts)
 	t := Transfer{Want: guestwire.Digest(seed, n)}
 	args := guestwire.TCPRecvArgs{Port: port, TimeoutMs: timeout.Milliseconds()}
 	finish, err := to.listen(guestwire.OpTCPRecv, args, timeout, &t.Receiver)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"baton/test/lab/guestwire"
@@ -45,6 +46,8 @@ type GuestConfig struct {
 	MemoryMiB    int // 0 means 160
 	CPUs         int // 0 means 1
 	NICs         []NIC
+	HotplugMiB   int      // memory that PlugMemory may add; 0: none
+	IPv6         bool     // the guest's kernel speaks IPv6
 	ExtraModules []string // loaded after virtio's, below lib/modules/VERSION/kernel
 	ExtraArgs    []string // of QEMU
 	incoming     string   // where another QEMU's guest comes from; empty: the guest boots
@@ -59,6 +62,8 @@ type Guest struct {
 	console string // file
 	agent   *agentConn
 	spare   net.Conn // to the agent, once the guest has come here
+
+	transfers atomic.Uint32 // received by SendTCP so far
 
 	mu    sync.Mutex    // guards what follows
 	ready chan struct{} // closed at the hello
@@ -133,12 +138,21 @@ func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
 	if cpus == 0 {
 		cpus = 1
 	}
+	size := fmt.Sprint(memory)
+	kernelArgs := "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init net.ifnames=0 no_timer_check"
+	if !g.cfg.IPv6 {
+		kernelArgs += " ipv6.disable=1"
+	}
+	if g.cfg.HotplugMiB > 0 {
+		size += fmt.Sprintf(",slots=%d,maxmem=%dM", plugSlots, memory+g.cfg.HotplugMiB)
+		kernelArgs += " memhp_default_state=online"
+	}
 	args := []string{
 		"-name", g.cfg.Name, "-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "q35,graphics=off,memory-backend=ram", "-m", fmt.Sprint(memory), "-smp", fmt.Sprint(cpus),
+		"-machine", "q35,graphics=off,memory-backend=ram", "-m", size, "-smp", fmt.Sprint(cpus),
 		"-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", memory),
 		"-kernel", kernel, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init net.ifnames=0 ipv6.disable=1",
+		"-append", kernelArgs,
 		"-serial", "file:" + g.console,
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket, "-serial", "chardev:agent",
 		"-qmp", "unix:" + g.qmpSocket() + ",server=on,wait=off",

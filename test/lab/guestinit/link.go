@@ -11,6 +11,7 @@ import (
 	"baton/test/lab/guestwire"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // ethernetLinks lists the names of Ethernet interfaces, and sets the loopback
@@ -61,7 +62,22 @@ func configure(args guestwire.NetArgs) (struct{}, error) {
 			return none, fmt.Errorf("gateway %s: %w", args.Gateway, err)
 		}
 	}
+	for _, n := range args.Neighbours {
+		if err := addNeighbour(link, n); err != nil {
+			return none, fmt.Errorf("neighbour %s at %s: %w", n.IP, n.MAC, err)
+		}
+	}
 	return none, nil
+}
+
+func addNeighbour(link netlink.Link, n guestwire.Neighbour) error {
+	mac, err := net.ParseMAC(n.MAC)
+	if err != nil {
+		return err
+	}
+	return netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: link.Attrs().Index, IP: net.ParseIP(n.IP), HardwareAddr: mac, State: netlink.NUD_PERMANENT,
+	})
 }
 
 func replaceAddr(link netlink.Link, text string) error {
@@ -69,13 +85,21 @@ func replaceAddr(link netlink.Link, text string) error {
 	if err != nil {
 		return err
 	}
-	old, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	family := netlink.FAMILY_V4
+	if addr.IP.To4() == nil {
+		family = netlink.FAMILY_V6
+		addr.Flags = unix.IFA_F_NODAD // duplicate detection takes a second, and the lab gives each address once
+	}
+	old, err := netlink.AddrList(link, family)
 	if err != nil {
 		return err
 	}
 	for _, a := range old {
 		if a.Equal(*addr) {
 			return nil
+		}
+		if a.IP.IsLinkLocalUnicast() {
+			continue // the kernel's own
 		}
 		if err := netlink.AddrDel(link, &a); err != nil {
 			return err
@@ -102,6 +126,7 @@ func linkState(args guestwire.LinkArgs) (guestwire.LinkResult, error) {
 	if r.CarrierChanges, err = strconv.Atoi(text("carrier_changes")); err != nil {
 		return r, err
 	}
+	r.Features = virtioFeatures(text("device/features"))
 	r.Statistics = make(map[string]uint64)
 	for _, e := range entries {
 		if r.Statistics[e.Name()], err = strconv.ParseUint(text("statistics/"+e.Name()), 10, 64); err != nil {
@@ -109,6 +134,17 @@ func linkState(args guestwire.LinkArgs) (guestwire.LinkResult, error) {
 		}
 	}
 	return r, nil
+}
+
+// virtioFeatures reads a row of 0 and 1, bit 0 first, as a virtio device has it;
+// other devices have none.
+func virtioFeatures(row string) (bits uint64) {
+	for i, c := range row {
+		if c == '1' && i < 64 {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 var neighbourStates = map[int]string{

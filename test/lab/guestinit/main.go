@@ -190,6 +190,10 @@ func (a *agent) dispatch(req guestwire.Request) (any, error) {
 		return neighbours()
 	case guestwire.OpChannels:
 		return call(req, channels)
+	case guestwire.OpOffloads:
+		return call(req, offloads)
+	case guestwire.OpCounters:
+		return counters()
 	case guestwire.OpPoweroff:
 		return nil, a.end(req.ID, unix.LINUX_REBOOT_CMD_POWER_OFF)
 	case guestwire.OpReboot:

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"strconv"
@@ -43,16 +44,13 @@ func tcpSend(args guestwire.TCPSendArgs) (guestwire.TCPResult, error) {
 	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 		return guestwire.TCPResult{}, fmt.Errorf("wait for the receiver's end: %w", err)
 	}
-	return guestwire.TCPResult{
-		Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)),
-		DurationMs: time.Since(start).Milliseconds(), Retransmits: retransmits(conn),
-	}, nil
+	return result(conn, n, hash, start), nil
 }
 
 func connect(address string, deadline time.Time) (*net.TCPConn, error) {
 	for {
 		d := net.Dialer{Deadline: deadline}
-		conn, err := d.Dial("tcp4", address)
+		conn, err := d.Dial("tcp", address)
 		if err == nil {
 			return conn.(*net.TCPConn), nil
 		}
@@ -63,21 +61,22 @@ func connect(address string, deadline time.Time) (*net.TCPConn, error) {
 	}
 }
 
-func retransmits(conn *net.TCPConn) uint32 {
-	var total uint32
+// result is what one side of a connection has to tell at its end.
+func result(conn *net.TCPConn, n int64, hash hash.Hash, start time.Time) guestwire.TCPResult {
+	r := guestwire.TCPResult{Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)), DurationMs: time.Since(start).Milliseconds()}
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
 			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-				total = info.Total_retrans
+				r.Retransmits, r.PathMTU = info.Total_retrans, info.Pmtu
 			}
 		})
 	}
-	return total
+	return r
 }
 
 func tcpRecv(args guestwire.TCPRecvArgs, listening func()) (guestwire.TCPResult, error) {
 	deadline := time.Now().Add(time.Duration(args.TimeoutMs) * time.Millisecond)
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: args.Port})
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: args.Port})
 	if err != nil {
 		return guestwire.TCPResult{}, err
 	}
@@ -99,10 +98,7 @@ func tcpRecv(args guestwire.TCPRecvArgs, listening func()) (guestwire.TCPResult,
 	if err != nil {
 		return guestwire.TCPResult{}, fmt.Errorf("after %d bytes: %w", n, err)
 	}
-	return guestwire.TCPResult{
-		Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)),
-		DurationMs: time.Since(start).Milliseconds(), Retransmits: retransmits(conn),
-	}, nil
+	return result(conn, n, hash, start), nil
 }
 
 func udpSend(args guestwire.UDPSendArgs) (guestwire.UDPSendResult, error) {

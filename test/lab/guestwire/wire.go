@@ -17,6 +17,8 @@ const (
 	OpLink     = "link"
 	OpARP      = "arp"
 	OpChannels = "channels"
+	OpOffloads = "offloads"
+	OpCounters = "counters"
 	OpPoweroff = "poweroff"
 	OpReboot   = "reboot"
 )
@@ -65,9 +67,17 @@ type ExecResult struct {
 // NetArgs configures an interface. Empty fields are left as they are.
 type NetArgs struct {
 	Link    string `json:"link"`
-	Addr    string `json:"addr,omitempty"` // with prefix length; replaces what was there
+	Addr    string `json:"addr,omitempty"` // with prefix length; replaces what was there of the family
 	Gateway string `json:"gateway,omitempty"`
 	MTU     int    `json:"mtu,omitempty"` // bytes
+	// Neighbours are added for good; IPv6 needs them where no multicast goes.
+	Neighbours []Neighbour `json:"neighbours,omitempty"`
+}
+
+// Neighbour is the MAC address of a neighbour.
+type Neighbour struct {
+	IP  string `json:"ip"`
+	MAC string `json:"mac"`
 }
 
 // PingArgs sends ICMP echo requests at a fixed pace.
@@ -119,6 +129,7 @@ type TCPResult struct {
 	SHA256      string `json:"sha256"`
 	DurationMs  int64  `json:"duration_ms"`
 	Retransmits uint32 `json:"retransmits"` // segments; the sender's view
+	PathMTU     uint32 `json:"path_mtu"`    // bytes, as the connection knew it at its end
 }
 
 // UDPSendArgs sends numbered datagrams at a fixed pace.
@@ -164,6 +175,7 @@ type LinkResult struct {
 	MTU            int               `json:"mtu"`
 	Carrier        bool              `json:"carrier"`
 	CarrierChanges int               `json:"carrier_changes"`
+	Features       uint64            `json:"features"`   // virtio's, as negotiated: bit n of the specification is bit n here
 	Statistics     map[string]uint64 `json:"statistics"` // names of /sys/class/net/X/statistics
 }
 
@@ -178,6 +190,29 @@ type ChannelsResult struct {
 	Combined    int `json:"combined"`
 	MaxCombined int `json:"max_combined"`
 }
+
+// Offloads of an interface, as ethtool -k has them.
+const (
+	RxChecksum    = "rx-checksum"
+	TxChecksum    = "tx-checksum"
+	ScatterGather = "scatter-gather"
+	TSO           = "tso" // IPv4, IPv6 and ECN together
+	GSO           = "gso"
+	GRO           = "gro"
+)
+
+// OffloadsArgs turns offloads of an interface on and off; the others stay.
+type OffloadsArgs struct {
+	Link string          `json:"link"`
+	Set  map[string]bool `json:"set,omitempty"`
+}
+
+// OffloadsResult says which offloads are on: all that there are names for.
+type OffloadsResult map[string]bool
+
+// CountersResult is what /proc/net/snmp and /proc/net/netstat count, by names as
+// nstat has them: TcpInCsumErrors.
+type CountersResult map[string]int64
 
 // ARPEntry is one neighbour.
 type ARPEntry struct {
