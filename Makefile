@@ -2,6 +2,7 @@
 
 GO       ?= go
 JSON     ?=
+SHORT    ?=
 RUN      ?= .
 PKG      ?= ./...
 programs := bin/batond bin/baton-controller bin/batonctl
@@ -9,7 +10,7 @@ export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
+.PHONY: help build demo interop test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +26,16 @@ bin/baton-controller bin/batonctl: FORCE
 bin/baton-demo: FORCE
 	$(GO) build -o $@ ./test/demo
 
+bin/baton-interop: FORCE
+	$(GO) build -o $@ ./test/interop
+
 demo: packages-build packages-lab $(programs) bin/baton-demo ## two hosts, four VMs, one network: the main job on this machine (JSON=file writes the result)
 	@scripts/huge-pages 256
 	@bin/baton-demo $(if $(JSON),-json $(JSON))
+
+interop: packages-build packages-lab $(programs) bin/baton-interop ## QEMU and DPDK drivers with all that they can negotiate, as a table (SHORT=1, JSON=file, RUN=cells)
+	@scripts/huge-pages 512
+	@bin/baton-interop $(if $(SHORT),-short) $(if $(JSON),-json $(JSON)) $(if $(filter-out .,$(RUN)),-run '$(RUN)')
 
 test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with what they need
 	@scripts/huge-pages 512

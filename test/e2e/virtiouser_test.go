@@ -8,6 +8,7 @@ import (
 
 	"baton/hostapi"
 	"baton/test/cluster"
+	"baton/test/lab"
 )
 
 // TestVirtioUser has DPDK's testpmd as the VM of host1, in both socket modes and
@@ -33,8 +34,8 @@ func testVirtioUser(t *testing.T, mode string, pairs int) {
 	starts := 0
 	pmd := func() *testpmd {
 		starts++
-		p := startTestpmd(t, c, testpmdConfig{
-			Name: fmt.Sprintf("testpmd-%d", starts), Socket: h1.VhostSocket("vm1"), Server: mode == "client", Queues: pairs, VM: vm1, Peer: vm3,
+		p := startTestpmd(t, c, vm1, vm3, lab.TestpmdConfig{
+			Name: fmt.Sprintf("testpmd-%d", starts), Socket: h1.VhostSocket("vm1"), Server: mode == "client", Queues: pairs,
 		})
 		must(t, h1.WaitPorts("vm1"))
 		waitRings(t, c, h1, pairs)
@@ -55,7 +56,7 @@ func testVirtioUser(t *testing.T, mode string, pairs int) {
 	must(t, h1.Proc.Stop())
 	must(t, h1.Start())
 	if mode == "server" {
-		p.kill(t)
+		p.Crash()
 		p = pmd()
 	}
 	must(t, h1.WaitPorts("vm1"))

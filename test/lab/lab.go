@@ -35,6 +35,7 @@ type Lab struct {
 	outMu sync.Mutex // guards opts.Out
 
 	mu      sync.Mutex // guards what follows
+	keep    bool       // the work folder outlives Close
 	undo    []undoStep
 	procs   []*Proc
 	closing chan struct{} // non-nil once Close has begun; closed when it is done
@@ -64,7 +65,7 @@ func New(opts Options) (*Lab, error) {
 		return nil, fmt.Errorf("lab: own start time: %w", err)
 	}
 	id := fmt.Sprintf("%d-%d-%d", os.Getpid(), started, labNumber.Add(1))
-	l := &Lab{opts: opts, id: id, start: time.Now(), dir: filepath.Join(os.TempDir(), dirPrefix+id)}
+	l := &Lab{opts: opts, id: id, start: time.Now(), keep: opts.Keep, dir: filepath.Join(os.TempDir(), dirPrefix+id)}
 	if err := os.Mkdir(l.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("lab: work folder: %w", err)
 	}
@@ -208,7 +209,10 @@ func (l *Lab) Close() error {
 		}
 	}
 	l.spawn.close()
-	if l.opts.Keep {
+	l.mu.Lock()
+	keep := l.keep
+	l.mu.Unlock()
+	if keep {
 		errs = append(errs, l.keepDir())
 	} else if err := os.RemoveAll(l.dir); err != nil {
 		errs = append(errs, fmt.Errorf("lab: work folder: %w", err))
@@ -218,9 +222,20 @@ func (l *Lab) Close() error {
 	return l.err
 }
 
+// Keep makes Close keep the work folder, for one who finds only at work that
+// there is something to read in it, and returns where it will be.
+func (l *Lab) Keep() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep = true
+	return l.keptDir()
+}
+
+func (l *Lab) keptDir() string { return filepath.Join(os.TempDir(), keptPrefix+l.id) }
+
 // keepDir gives the work folder a name that no later run takes for a dead one's.
 func (l *Lab) keepDir() error {
-	kept := filepath.Join(os.TempDir(), keptPrefix+l.id)
+	kept := l.keptDir()
 	if err := os.Rename(l.dir, kept); err != nil {
 		return fmt.Errorf("lab: keep the work folder: %w", err)
 	}

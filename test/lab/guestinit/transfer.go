@@ -106,18 +106,22 @@ func udpSend(args guestwire.UDPSendArgs) (guestwire.UDPSendResult, error) {
 	if args.Size < guestwire.NumberSize {
 		return r, fmt.Errorf("size is less than %d bytes", guestwire.NumberSize)
 	}
-	conn, err := net.Dial("udp4", net.JoinHostPort(args.Dst, strconv.Itoa(args.Port)))
-	if err != nil {
-		return r, err
+	var conns []net.Conn
+	for range max(1, args.Flows) {
+		conn, err := net.Dial("udp4", net.JoinHostPort(args.Dst, strconv.Itoa(args.Port)))
+		if err != nil {
+			return r, err
+		}
+		defer conn.Close()
+		conns = append(conns, conn)
 	}
-	defer conn.Close()
 	payload := make([]byte, args.Size)
 	interval := time.Duration(args.IntervalUs) * time.Microsecond
 	start := time.Now()
 	for n := range args.Count {
 		time.Sleep(time.Until(start.Add(time.Duration(n) * interval)))
 		guestwire.Fill(payload, uint32(n))
-		if _, err := conn.Write(payload); err != nil {
+		if _, err := conns[n%len(conns)].Write(payload); err != nil {
 			r.Errors++
 		} else {
 			r.Sent++

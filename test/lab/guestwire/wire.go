@@ -139,6 +139,7 @@ type UDPSendArgs struct {
 	Count      int    `json:"count"`
 	Size       int    `json:"size"` // bytes of UDP payload, at least 8
 	IntervalUs int64  `json:"interval_us"`
+	Flows      int    `json:"flows,omitempty"` // sockets, which take turns; 0: 1
 }
 
 // UDPSendResult counts what the socket took.

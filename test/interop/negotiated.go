@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"baton/hostapi"
+	"baton/test/cluster"
+)
+
+// vhostShow is the operator's view of a port: batonctl vhost show PORT -o json.
+func (n *network) vhostShow(p port) (v hostapi.Vhost, err error) {
+	return v, n.Host(p.host).Ask(&v, "vhost", "show", p.name)
+}
+
+// checkNegotiated says how a port differs from what the cell says.
+func checkNegotiated(c cell, v hostapi.Vhost) error {
+	var wrong []string
+	for name, want := range c.features() {
+		if slices.Contains(v.FeatureNames, name) != want {
+			wrong = append(wrong, map[bool]string{true: "no ", false: "unwanted "}[want]+name)
+		}
+	}
+	sort.Strings(wrong)
+	active := map[string]int{}
+	for _, r := range v.Rings {
+		if !r.Started || !r.Enabled {
+			continue
+		}
+		active[r.Direction]++
+		if r.Format != c.Ring {
+			wrong = append(wrong, fmt.Sprintf("ring %d is %s", r.Index, r.Format))
+		}
+	}
+	for _, direction := range []string{"rx", "tx"} {
+		if active[direction] != c.Queues {
+			wrong = append(wrong, fmt.Sprintf("%d of %d %s rings active", active[direction], c.Queues, direction))
+		}
+	}
+	if v.HeaderBytes != 12 {
+		wrong = append(wrong, fmt.Sprintf("headers of %d bytes", v.HeaderBytes))
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%s negotiated otherwise than the cell says: %s; features %s", v.Port, strings.Join(wrong, ", "), strings.Join(v.FeatureNames, " "))
+	}
+	return nil
+}
+
+// checkUsed says which active rings of a port moved nothing, or broke. What comes
+// from the wire goes by the rings of the one worker that polls the wire, so that of
+// the rx rings of such a port one is enough.
+func checkUsed(v hostapi.Vhost, fromWire bool) error {
+	var errs, idle []error
+	rx := 0
+	for _, r := range v.Rings {
+		switch {
+		case r.Broken != "":
+			errs = append(errs, fmt.Errorf("%s: ring %d broke: %s", v.Port, r.Index, r.Broken))
+		case !r.Started || !r.Enabled:
+		case r.LastUsed == 0 && r.Direction == "rx":
+			idle = append(idle, fmt.Errorf("%s: rx ring %d is active and has moved nothing", v.Port, r.Index))
+		case r.LastUsed == 0:
+			errs = append(errs, fmt.Errorf("%s: tx ring %d is active and has moved nothing", v.Port, r.Index))
+		case r.Direction == "rx":
+			rx++
+		}
+	}
+	if !fromWire || rx == 0 {
+		errs = append(errs, idle...)
+	}
+	if len(v.Errors) > 0 {
+		errs = append(errs, fmt.Errorf("%s: vhost errors %v", v.Port, v.Errors))
+	}
+	return errors.Join(errs...)
+}
+
+// waitGone waits until the ports' sessions have ended, so that the next cell
+// does not take this one's for its own.
+func (n *network) waitGone(ports ...port) error {
+	for _, p := range ports {
+		var last error
+		err := n.lab.WaitFor("end of the session of "+p.name, waitLimit, func() bool {
+			devices, err := n.Host(p.host).API.Vhosts(n.lab.Context())
+			last = err
+			return err == nil && slices.ContainsFunc(devices, func(v hostapi.Vhost) bool { return v.Port == p.name && !v.Connected })
+		})
+		if err != nil {
+			return errors.Join(err, last)
+		}
+	}
+	return nil
+}
+
+// conserved holds the books of both hosts to account.
+func conserved(hosts ...*cluster.Host) error {
+	for _, h := range hosts {
+		if _, err := h.CheckConserved(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
