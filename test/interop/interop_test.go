@@ -106,7 +106,7 @@ func TestCheckNegotiated(t *testing.T) {
 	} {
 		v := hostapi.Vhost{Port: "a0", HeaderBytes: 12, FeatureNames: []string{"VERSION_1", "RING_PACKED", "MQ", "MRG_RXBUF", "EVENT_IDX"}}
 		for i, direction := range []string{"rx", "tx", "rx", "tx", "rx", "tx"} {
-			v.Rings = append(v.Rings, hostapi.Ring{Index: i, Direction: direction, Format: "packed", Started: i < 4, Enabled: i < 4, LastUsed: 7})
+			v.Rings = append(v.Rings, hostapi.Ring{Index: i, Direction: direction, Format: "packed", Started: i < 4, Enabled: i < 4, Packets: 7})
 		}
 		k.edit(&v)
 		err := checkNegotiated(c, v)
@@ -124,16 +124,16 @@ func TestCheckUsed(t *testing.T) {
 		ok       bool
 	}{
 		{"all used", false, func([]hostapi.Ring) {}, true},
-		{"idle rx", false, func(r []hostapi.Ring) { r[0].LastUsed = 0 }, false},
-		{"idle rx, from the wire", true, func(r []hostapi.Ring) { r[0].LastUsed = 0 }, true},
-		{"no rx from the wire", true, func(r []hostapi.Ring) { r[0].LastUsed, r[2].LastUsed = 0, 0 }, false},
-		{"idle tx", true, func(r []hostapi.Ring) { r[1].LastUsed = 0 }, false},
+		{"idle rx", false, func(r []hostapi.Ring) { r[0].Packets = 0 }, false},
+		{"idle rx, from the wire", true, func(r []hostapi.Ring) { r[0].Packets = 0 }, true},
+		{"no rx from the wire", true, func(r []hostapi.Ring) { r[0].Packets, r[2].Packets = 0, 0 }, false},
+		{"idle tx", true, func(r []hostapi.Ring) { r[1].Packets = 0 }, false},
 		{"idle and off", false, func(r []hostapi.Ring) { r[3] = hostapi.Ring{Index: 3} }, true},
 		{"broken and off", true, func(r []hostapi.Ring) { r[3] = hostapi.Ring{Index: 3, Broken: "bad_index"} }, false},
 	} {
 		var rings []hostapi.Ring
 		for i, direction := range []string{"rx", "tx", "rx", "tx"} {
-			rings = append(rings, hostapi.Ring{Index: i, Direction: direction, Started: true, Enabled: true, LastUsed: 7})
+			rings = append(rings, hostapi.Ring{Index: i, Direction: direction, Started: true, Enabled: true, Packets: 7})
 		}
 		k.edit(rings)
 		if err := checkUsed(hostapi.Vhost{Rings: rings}, k.fromWire); (err == nil) != k.ok {
@@ -142,6 +142,23 @@ func TestCheckUsed(t *testing.T) {
 	}
 	if checkUsed(hostapi.Vhost{Errors: map[string]uint64{"message_refused": 1}}, false) == nil {
 		t.Error("a device that refused a message passed")
+	}
+}
+
+// Super-segments that are not there, or are where none may be, fail a cell.
+func TestCheckSupers(t *testing.T) {
+	for _, k := range []struct {
+		offloads, across bool
+		tx, rx           uint64
+		ok               bool
+	}{
+		{true, false, 3, 3, true}, {true, true, 3, 0, true}, {false, false, 0, 0, true},
+		{true, false, 0, 0, false}, {true, false, 3, 0, false}, {true, true, 3, 3, false}, {false, false, 0, 1, false}, {false, true, 1, 0, false},
+	} {
+		v := hostapi.Vhost{Rings: []hostapi.Ring{{Direction: "rx"}, {Direction: "tx"}, {Direction: "rx", Super: k.rx}, {Direction: "tx", Super: k.tx}}}
+		if err := checkSupers(qemuCell("split", 2, k.offloads, true), v, k.across); (err == nil) != k.ok {
+			t.Errorf("%+v: %v", k, err)
+		}
 	}
 }
 

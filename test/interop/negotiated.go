@@ -60,9 +60,9 @@ func checkUsed(v hostapi.Vhost, fromWire bool) error {
 		case r.Broken != "":
 			errs = append(errs, fmt.Errorf("%s: ring %d broke: %s", v.Port, r.Index, r.Broken))
 		case !r.Started || !r.Enabled:
-		case r.LastUsed == 0 && r.Direction == "rx":
+		case r.Packets == 0 && r.Direction == "rx":
 			idle = append(idle, fmt.Errorf("%s: rx ring %d is active and has moved nothing", v.Port, r.Index))
-		case r.LastUsed == 0:
+		case r.Packets == 0:
 			errs = append(errs, fmt.Errorf("%s: tx ring %d is active and has moved nothing", v.Port, r.Index))
 		case r.Direction == "rx":
 			rx++
@@ -75,6 +75,20 @@ func checkUsed(v hostapi.Vhost, fromWire bool) error {
 		errs = append(errs, fmt.Errorf("%s: vhost errors %v", v.Port, v.Errors))
 	}
 	return errors.Join(errs...)
+}
+
+// checkSupers holds that super-segments passed as they are where both ends of the
+// cell can, and nowhere else: whole to a guest on the same host, cut to the wire.
+func checkSupers(c cell, v hostapi.Vhost, acrossHosts bool) error {
+	sum := map[string]uint64{}
+	for _, r := range v.Rings {
+		sum[r.Direction] += r.Super
+	}
+	wantTx, wantRx := *c.Offloads, *c.Offloads && !acrossHosts
+	if sum["tx"] > 0 != wantTx || sum["rx"] > 0 != wantRx {
+		return fmt.Errorf("%s: %d super-segments from the guest, %d to it; want some: %v, %v", v.Port, sum["tx"], sum["rx"], wantTx, wantRx)
+	}
+	return nil
 }
 
 // waitGone waits until the ports' sessions have ended, so that the next cell

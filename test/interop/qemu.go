@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -67,11 +66,11 @@ func (n *network) runQEMU(c cell) (got measured, err error) {
 	err = p.each(func(_ *lab.Guest, _ string, port port) error {
 		v, err := n.vhostShow(port)
 		if err == nil {
-			err = checkUsed(v, port.sw == portA[1].sw)
+			err = errors.Join(checkUsed(v, port.sw == portA[1].sw), checkSupers(p.cell, v, port.sw == portA[1].sw))
 		}
 		return err
 	})
-	return got, errors.Join(err, p.contented(), conserved(n.Host("host1"), n.Host("host2")))
+	return got, errors.Join(err, p.a.CheckHealth(), p.b.CheckHealth(), conserved(n.Host("host1"), n.Host("host2")))
 }
 
 // boot starts both guests at once and makes them ready.
@@ -220,39 +219,4 @@ func (p *pair) flows(i int) error {
 	}
 	wg.Wait()
 	return errors.Join(errs[:]...)
-}
-
-// contented asks the guests' kernels whether something was wrong with what they got.
-func (p *pair) contented() error {
-	for _, g := range []*lab.Guest{p.a, p.b} {
-		counts, err := g.Counters()
-		if err != nil {
-			return err
-		}
-		for _, name := range []string{"TcpInCsumErrors", "UdpInCsumErrors", "IcmpInCsumErrors", "IpInHdrErrors"} {
-			if counts[name] != 0 {
-				return fmt.Errorf("%s counted %d %s", g.Name(), counts[name], name)
-			}
-		}
-		log, err := g.Exec(waitLimit, "dmesg")
-		if err != nil {
-			return err
-		}
-		for _, line := range strings.Split(log.Stdout, "\n") {
-			if complaint(line) {
-				return fmt.Errorf("%s logged: %s", g.Name(), line)
-			}
-		}
-	}
-	return nil
-}
-
-// complaint reports whether a line of the guest's log is about what a device gave it.
-func complaint(line string) bool {
-	for _, text := range []string{"bad gso", "bad csum", "hw csum failure", "virtio_net virtio", "is not a head", "WARNING:", "BUG:"} {
-		if strings.Contains(line, text) {
-			return true
-		}
-	}
-	return false
 }

@@ -260,7 +260,12 @@ func ints(v []uint64) []int {
 }
 
 // CountPackets counts the packets of a capture that pass tshark's display filter.
-func (l *Lab) CountPackets(file, filter string) (int, error) {
-	out, err := l.Run(60*time.Second, nil, "tshark", "-r", file, "-n", "-Y", filter, "-T", "fields", "-e", "frame.number")
+// preferences are tshark's: "tcp.check_checksum:TRUE".
+func (l *Lab) CountPackets(file, filter string, preferences ...string) (int, error) {
+	args := []string{"-r", file, "-n", "-Y", filter, "-T", "fields", "-e", "frame.number"}
+	for _, p := range preferences {
+		args = append(args, "-o", p)
+	}
+	out, err := l.Run(60*time.Second, nil, "tshark", args...)
 	return strings.Count(out, "\n"), err
 }

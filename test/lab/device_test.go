@@ -60,6 +60,14 @@ func TestGuestDevice(t *testing.T) {
 			t.Fatalf("%v", r)
 		}
 	})
+	t.Run("health", func(t *testing.T) {
+		must(t, a.CheckHealth())
+		_, err := a.Exec(5*time.Second, "sh", "-c", "echo '<4>eth0: bad gso: type: 1' > /dev/kmsg")
+		must(t, err)
+		if err := a.CheckHealth(); err == nil || !strings.Contains(err.Error(), "bad gso: type: 1") {
+			t.Fatalf("a complaint in the log: %v", err)
+		}
+	})
 }
 
 func testOffloads(t *testing.T, g *lab.Guest) {

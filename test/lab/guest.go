@@ -139,6 +139,7 @@ func (g *Guest) machineArgs(kernel, initrd, socket string) []string {
 		cpus = 1
 	}
 	size := fmt.Sprint(memory)
+	// no_timer_check: on a busy machine an emulated CPU misses the ticks that are counted.
 	kernelArgs := "console=ttyS0 quiet panic=-1 mitigations=off rdinit=/init net.ifnames=0 no_timer_check"
 	if !g.cfg.IPv6 {
 		kernelArgs += " ipv6.disable=1"
