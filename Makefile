@@ -10,7 +10,7 @@ export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo interop test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
+.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ demo: packages-build packages-lab $(programs) bin/baton-demo ## two hosts, four 
 interop: packages-build packages-lab $(programs) bin/baton-interop ## QEMU and DPDK drivers with all that they can negotiate, as a table (SHORT=1, JSON=file, RUN=cells)
 	@scripts/huge-pages 512
 	@bin/baton-interop $(if $(SHORT),-short) $(if $(JSON),-json $(JSON)) $(if $(filter-out .,$(RUN)),-run '$(RUN)')
+
+migration: packages-build packages-lab $(programs) ## a guest under ping and TCP moves between two hosts: loss and pause, for split and packed rings
+	@scripts/huge-pages 512
+	$(GO) test -count=1 -v -timeout 20m -run '^TestMigration$$' ./test/e2e
 
 test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with what they need
 	@scripts/huge-pages 512
