@@ -64,6 +64,14 @@ golden: ## write golden files anew; read the diff before you commit it
 bench: packages-build ## the benchmarks beside the code (RUN=Name)
 	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
 
+bin/baton-bench-vhost: FORCE
+	$(GO) build -o $@ ./bench/vhost
+
+.PHONY: bench-vhost
+bench-vhost: packages-build packages-lab bin/baton-bench-vhost ## the vhost back end beside DPDK's own (QUICK=1: a minute; JSON=file)
+	@scripts/huge-pages 512
+	@bin/baton-bench-vhost $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
 deps: ## import directions between the rooms
 	$(GO) test -run . ./cmd
 

@@ -1,0 +1,2 @@
+// Package report writes comparisons down: as Markdown for people, as JSON for programs.
+package report

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"baton/bench/machine"
+	"baton/bench/report"
+	"baton/bench/suite"
+)
+
+// hugePages is what all processes of a run need, of 2 MiB.
+const hugePages = 5 * memoryMiB / 2
+
+// bench makes all checks and trials.
+func bench(o options) (*report.Report, error) {
+	dir, err := os.MkdirTemp("", "baton-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	r := &report.Report{Name: "vhost back ends", Date: time.Now(), Machine: machine.Describe(), Peer: peerName, Hz: o.hz, Notes: o.notes()}
+	for _, format := range o.formats {
+		for _, s := range systems {
+			if err := check(o, dir, format, s.start); err != nil {
+				return nil, fmt.Errorf("check of %s, %s rings: %w", s.name, format, err)
+			}
+			fmt.Fprintf(os.Stderr, "check: %s, %s rings: %d frames went and came back as they were\n", s.name, format, checkFrames)
+		}
+		trials, err := compareFormat(o, dir, format)
+		if err != nil {
+			return nil, err
+		}
+		r.Trials = append(r.Trials, trials...)
+	}
+	r.Comparisons = suite.Compare(r.Trials, peerName, batonName)
+	return r, nil
+}
+
+var systems = []struct {
+	name  string
+	start func(options, string) (backend, error)
+}{{peerName, startDPDK}, {batonName, startBaton}}
+
+// compareFormat makes the trials of one ring format: the systems take turns.
+func compareFormat(o options, dir, format string) (trials []suite.Trial, err error) {
+	var rigs []*rig
+	defer func() {
+		for _, r := range rigs {
+			err = errors.Join(err, r.vm.Quit(), r.back.close())
+		}
+	}()
+	for _, s := range systems {
+		path := filepath.Join(dir, format+s.name+".sock")
+		r, err := join(o, s.name, path, format, s.start)
+		if err != nil {
+			return nil, err
+		}
+		rigs = append(rigs, r)
+	}
+	for _, size := range o.sizes {
+		for _, d := range o.dirs {
+			c := testCase{format, direction(d), size}
+			for run := range o.runs {
+				for _, r := range rigs {
+					t, err := r.measure(o, c, run)
+					if err != nil {
+						return trials, err
+					}
+					fmt.Fprintf(os.Stderr, "%-24s %-6s %7.1f cycles  %6.2f Mpps  %s %v  %s\n", c, r.name, t.Cycles, t.Mpps, t.State(), t.Before, t.Discarded)
+					trials = append(trials, t)
+				}
+			}
+		}
+	}
+	return trials, nil
+}
+
+// join starts a back end and its VM.
+func join(o options, name, path, format string, start func(options, string) (backend, error)) (*rig, error) {
+	back, err := start(o, path)
+	if err != nil {
+		return nil, err
+	}
+	v, err := startVM(o, path, format)
+	if err != nil {
+		back.close()
+		return nil, err
+	}
+	r := &rig{name: name, back: back, vm: v}
+	err = back.joined()
+	if err == nil {
+		err = o.prioritize(back, v)
+	}
+	if err != nil {
+		v.Kill()
+		back.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// prioritize puts all threads of a pair before the machine's others, and those that
+// poll behind those that stop them. Processes inherit this one's priority, so it must
+// be done before they poll.
+func (o *options) prioritize(back backend, v *vm) error {
+	if !o.rt {
+		return nil
+	}
+	return errors.Join(machine.Realtime(back.pid(), back.poller()), machine.Realtime(v.Pid(), v.Poller()))
+}

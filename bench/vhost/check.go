@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+// checkFrames is how many frames the check sends: less than a ring holds, so that none
+// may be lost.
+const checkFrames = 192
+
+// check has a VM send numbered frames of all sizes with random content to the back
+// end, which sends them back, and compares what comes: all, once, in order.
+func check(o options, dir, format string, start func(options, string) (backend, error)) error {
+	in, out, sock := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap"), filepath.Join(dir, "check.sock")
+	os.Remove(out)
+	sent := makeFrames(o.sizes)
+	if err := writePcap(in, sent); err != nil {
+		return err
+	}
+	back, err := start(o, sock)
+	if err != nil {
+		return err
+	}
+	defer back.close()
+	v, err := startVM(o, sock, format, fmt.Sprintf("net_pcap0,rx_pcap=%s,tx_pcap=%s", in, out))
+	if err != nil {
+		return err
+	}
+	if err = o.prioritize(back, v); err == nil {
+		err = circle(back, v)
+	}
+	if quit := v.Quit(); err == nil {
+		err = quit // it writes the file
+	}
+	if err != nil {
+		return err
+	}
+	got, err := readPcap(out)
+	if err != nil {
+		return err
+	}
+	if len(got) != len(sent) {
+		return fmt.Errorf("%d frames of %d came back", len(got), len(sent))
+	}
+	for i := range sent {
+		if !bytes.Equal(got[i], sent[i]) {
+			return fmt.Errorf("frame %d of %d bytes came back as another one, of %d bytes", i, len(sent[i]), len(got[i]))
+		}
+	}
+	return nil
+}
+
+// circle lets the frames pass once.
+func circle(back backend, v *vm) error {
+	if err := back.joined(); err != nil {
+		return err
+	}
+	if err := back.start(both, 0); err != nil {
+		return err
+	}
+	for _, c := range []string{"set fwd io", "start"} {
+		if _, err := v.Command("%s", c); err != nil {
+			return err
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	if _, err := v.Command("stop"); err != nil {
+		return err
+	}
+	_, err := back.stop()
+	return err
+}
+
+// makeFrames are IPv4 frames of the sizes in turn, numbered, else random.
+func makeFrames(sizes []int) (frames [][]byte) {
+	seed := rand.New(rand.NewPCG(1, 2))
+	for i := range checkFrames {
+		f := make([]byte, sizes[i%len(sizes)])
+		for j := range f {
+			f[j] = byte(seed.Uint32())
+		}
+		copy(f, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0})
+		binary.BigEndian.PutUint32(f[14:], uint32(i))
+		frames = append(frames, f)
+	}
+	return frames
+}
+
+func writePcap(path string, frames [][]byte) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := pcapgo.NewWriter(f)
+	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
+		return err
+	}
+	for _, frame := range frames {
+		ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
+		if err := w.WritePacket(ci, frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readPcap(path string) (frames [][]byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := pcapgo.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		data, _, err := r.ReadPacketData()
+		if err != nil {
+			return frames, nil // the end
+		}
+		frames = append(frames, data)
+	}
+}
