@@ -145,6 +145,15 @@ func TestCheckUsed(t *testing.T) {
 	}
 }
 
+// A cell counts what it moved itself, not what those before it did.
+func TestSince(t *testing.T) {
+	before := hostapi.Vhost{Rings: []hostapi.Ring{{Packets: 5, Super: 2}, {Packets: 7}}}
+	after := hostapi.Vhost{Rings: []hostapi.Ring{{Packets: 5, Super: 2}, {Packets: 9, Super: 1}}}
+	if got := since(after, before).Rings; got[0].Packets != 0 || got[0].Super != 0 || got[1].Packets != 2 || got[1].Super != 1 || after.Rings[1].Packets != 9 {
+		t.Errorf("%+v, of %+v", got, after)
+	}
+}
+
 // Super-segments that are not there, or are where none may be, fail a cell.
 func TestCheckSupers(t *testing.T) {
 	for _, k := range []struct {

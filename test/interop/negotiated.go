@@ -49,6 +49,17 @@ func checkNegotiated(c cell, v hostapi.Vhost) error {
 	return nil
 }
 
+// since takes from the counts of v those of before, the same port's at the begin of
+// the cell: batond counts from its own start.
+func since(v, before hostapi.Vhost) hostapi.Vhost {
+	v.Rings = slices.Clone(v.Rings)
+	for i := range min(len(v.Rings), len(before.Rings)) {
+		v.Rings[i].Packets -= before.Rings[i].Packets
+		v.Rings[i].Super -= before.Rings[i].Super
+	}
+	return v
+}
+
 // checkUsed says which active rings of a port moved nothing, or broke. What comes
 // from the wire goes by the rings of the one worker that polls the wire, so that of
 // the rx rings of such a port one is enough.

@@ -14,6 +14,10 @@ import (
 //	error: what failed first
 func (n *network) runPMD(c cell) (got measured, err error) {
 	host := n.Host(pmd.host)
+	began, err := n.vhostShow(pmd)
+	if err != nil {
+		return got, err
+	}
 	p, err := n.lab.StartTestpmd(lab.TestpmdConfig{
 		Name: "testpmd-" + c.String(), Socket: host.VhostSocket(pmd.name), Server: true, Device: c.pmdDevice(), Queues: c.Queues,
 		MAC: pmd.mac, IP: pmd.ip, PeerMAC: gen.mac, PeerIP: gen.ip,
@@ -65,7 +69,7 @@ func (n *network) runPMD(c cell) (got measured, err error) {
 		return got, err
 	}
 	closed = true
-	return got, errors.Join(checkUsed(v, false), conserved(host), g.Close(), p.Quit())
+	return got, errors.Join(checkUsed(since(v, began), false), conserved(host), g.Close(), p.Quit())
 }
 
 // waitNegotiated waits until testpmd has enabled its rings, which it does one

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"baton/hostapi"
 	"baton/test/lab"
 	"baton/test/lab/guestwire"
 	"baton/vhost/proto"
@@ -31,13 +32,15 @@ type pair struct {
 	n    *network
 	cell cell
 	a, b *lab.Guest
+	// began has what batond said of each port before the cell.
+	began map[string]hostapi.Vhost
 }
 
 // runQEMU plays a cell with two Linux guests.
 //
 //	error: what failed first
 func (n *network) runQEMU(c cell) (got measured, err error) {
-	p := &pair{n: n, cell: c}
+	p := &pair{n: n, cell: c, began: map[string]hostapi.Vhost{}}
 	defer func() {
 		for _, g := range []*lab.Guest{p.a, p.b} {
 			if g != nil {
@@ -46,6 +49,11 @@ func (n *network) runQEMU(c cell) (got measured, err error) {
 		}
 		err = errors.Join(err, n.waitGone(portA[0], portA[1], portB[0], portB[1]))
 	}()
+	for _, port := range []port{portA[0], portA[1], portB[0], portB[1]} {
+		if p.began[port.name], err = n.vhostShow(port); err != nil {
+			return got, err
+		}
+	}
 	if err := p.boot(); err != nil {
 		return got, err
 	}
@@ -66,6 +74,7 @@ func (n *network) runQEMU(c cell) (got measured, err error) {
 	err = p.each(func(_ *lab.Guest, _ string, port port) error {
 		v, err := n.vhostShow(port)
 		if err == nil {
+			v = since(v, p.began[port.name])
 			err = errors.Join(checkUsed(v, port.sw == portA[1].sw), checkSupers(p.cell, v, port.sw == portA[1].sw))
 		}
 		return err
