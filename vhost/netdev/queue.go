@@ -32,13 +32,15 @@ type queue struct {
 
 	announce announcement // only of pair 0
 
-	tooBig stats.Counter // frames that no buffer of the guest's had room for, over all rings
+	tooBig  stats.Counter // frames that no buffer of the guest's had room for, over all rings
+	refused stats.Counter // frames that asked for what the guest did not negotiate
 }
 
 var (
 	_ port.Queue   = (*queue)(nil)
 	_ port.Enabler = (*queue)(nil)
 
+	_ port.LateDropper   = (*queue)(nil)
 	_ port.TooBigDropper = (*queue)(nil)
 	_ port.Offloader     = (*queue)(nil)
 )
@@ -76,14 +78,21 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 		return 0
 	}
 	defer leave(debug.SetPanicOnFault(true), s, c, v)
-	big := &s.ring.Stats().TooBig
-	before := big.Load()
+	stats := s.ring.Stats()
+	big, refused := stats.TooBig.Load(), stats.Unfinished.Load()
 	took := s.ring.Enqueue(c, v, n)
-	if now := big.Load(); now != before { // after a fault nothing counts as taken
-		q.tooBig.Add(now - before)
+	if now := stats.TooBig.Load(); now != big { // after a fault nothing counts as taken
+		q.tooBig.Add(now - big)
+	}
+	if now := stats.Unfinished.Load(); now != refused {
+		q.refused.Add(now - refused)
 	}
 	return took
 }
+
+// Dropped implements port.LateDropper: frames that asked for work which the guest does
+// not do. The worker finishes such frames before, so that this stays 0.
+func (q *queue) Dropped() uint64 { return q.refused.Load() }
 
 // TooBig implements port.TooBigDropper.
 func (q *queue) TooBig() uint64 { return q.tooBig.Load() }

@@ -83,9 +83,12 @@ func look(ring *guestmem.PackedRing, inOrder bool) (s survey) {
 	case l.end == 0: // all in flight, or rests
 		s.exact = !l.rows && !inOrder
 	case l.blind, l.rows && l.writes, l.gaps > 1:
+	case l.rest > 1 && !l.rows && !inOrder:
+		// Single slots leave no rests: the driver has written a lap and not yet shown
+		// its first slot, so that all but that one look written.
 	default:
 		s.exact = true
-		s.isTorn = l.gaps == 1
+		s.isTorn = l.gaps == 1 || l.rest == 1 && !l.rows && !inOrder && l.heldFirst()
 		s.torn = l.from.forward(uint16(l.gap), l.num)
 	}
 	return s
@@ -117,8 +120,9 @@ type lap struct {
 	num    uint32
 	from   position
 	end    uint32 // slots up to the end of the last used element
+	rest   uint32 // available-looking slots before the first used element
 	gaps   int    // runs of such between used elements
-	gap    uint32 // where the last of them begins
+	gap    uint32 // where the last of them begins; 0: at the rest
 	rows   bool   // chains of several slots were there
 	writes bool   // used elements of a receive ring were there
 	blind  bool   // an element does not tell its slots
@@ -133,12 +137,15 @@ func (l *lap) walk() {
 		if at.holds(w.Flags()) {
 			run++
 		} else {
-			if run > 0 && l.end > 0 {
+			switch {
+			case run > 0 && l.end == 0:
+				l.rest = run
+			case run > 0:
 				l.gaps++
 				l.gap = k - run
 			}
 			run = 0
-			step = min(l.slots(at.slot, w), l.num-k)
+			step = min(l.slots(at, w), l.num-k)
 			l.end = k + step
 		}
 		at = at.forward(uint16(step), l.num)
@@ -146,15 +153,24 @@ func (l *lap) walk() {
 	}
 }
 
-// slots is the number of slots for which used element w stands.
-func (l *lap) slots(slot uint16, w guestmem.Slot) uint32 {
+// heldFirst tells whether the oldest slot is a used element that lacks its flags, and no
+// rest of a chain: in a transmit ring an element's length counts slots, which no
+// driver's buffer is as short as.
+func (l *lap) heldFirst() bool {
+	w := l.ring.Slot(l.from.slot)
+	return w.Flags()&guestmem.DescWrite != 0 || w.Len() == 1
+}
+
+// slots is the number of slots for which used element w at position at stands.
+func (l *lap) slots(at position, w guestmem.Slot) uint32 {
 	switch {
 	case w.Flags()&guestmem.DescWrite != 0:
 		l.writes = true
 		return 1
 	case w.Len() == 0:
-		// Not written yet, or of another back end.
-		l.blind = l.blind || w.Flags() != 0 || l.ring.Addr(slot) != 0
+		// Not written yet, as the driver's lap before may be but not the present one; or
+		// of another back end.
+		l.blind = l.blind || w.Flags() != 0 || l.ring.Addr(at.slot) != 0 || at.wrap != l.from.wrap
 		return 1
 	}
 	return w.Len()

@@ -151,7 +151,8 @@ func (r *restarts) restart(rt *rapid.T) bool {
 // The device dies between the used elements of a burst and the first one's flags,
 // which come last: the next one finishes the burst.
 func TestRestartFinishesTornBurst(t *testing.T) {
-	for _, receive := range []bool{false, true} {
+	for i := range 4 {
+		receive, full := i&1 != 0, i&2 != 0
 		g := newPackedRig(t, 8, nil)
 		flags := uint16(0)
 		if receive {
@@ -180,7 +181,12 @@ func TestRestartFinishesTornBurst(t *testing.T) {
 		burst(2)
 		g.drv.Push(2, 3, 4)
 		burst(3)
-		g.drv.Push(5, 6)
+		if g.drv.Push(5, 6); full { // the torn slot is the oldest
+			for range 2 {
+				g.pack.TakeUsed()
+			}
+			g.drv.Push(7, 0, 1)
+		}
 		whole := g.pack.Slot(2)
 		g.pack.Raw(2, guestmem.Desc{Addr: at(dataOff), Len: whole.Len(), Next: whole.ID(), Flags: availBit | flags})
 		want := g.q.State()
@@ -189,7 +195,40 @@ func TestRestartFinishesTornBurst(t *testing.T) {
 			t.Fatal(err)
 		}
 		if q.State() != want || g.pack.Slot(2) != whole {
-			t.Errorf("receive %v: at %#x, want %#x; slot %#x, want %#x", receive, q.State(), want, g.pack.Slot(2), whole)
+			t.Errorf("receive %v, full %v: at %#x, want %#x; slot %#x, want %#x", receive, full, q.State(), want, g.pack.Slot(2), whole)
+		}
+	}
+}
+
+// The driver fills the whole ring before it shows the first slot, and the device starts
+// in between: it starts where the front end says, in a fresh ring and in a used one.
+func TestRestartBeforeFirstSlotIsShown(t *testing.T) {
+	for _, num := range []int{3, 8} {
+		g := newPackedRig(t, num, nil)
+		for lap := range 3 {
+			for i := range num {
+				g.desc(i, at(dataOff), 100, write, 0)
+				g.pack.Put(uint16(i))
+			}
+			want := g.q.State()
+			g.cfg.Base = want
+			q, err := virtq.New(g.table, g.cfg, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := q.State(); got != want {
+				t.Fatalf("%d slots, lap %d: starts at %#x, want %#x", num, lap, got, want)
+			}
+			g.q = q
+			g.pack.Publish()
+			for range num {
+				if g.give(t, make([]byte, 60)) != 1 {
+					t.Fatalf("%d slots, lap %d: not taken", num, lap)
+				}
+				if _, _, ok := g.pack.TakeUsed(); !ok {
+					t.Fatalf("%d slots, lap %d: nothing came back", num, lap)
+				}
+			}
 		}
 	}
 }
