@@ -87,3 +87,21 @@ func startNetwork(l *lab.Lab, bin string) (*network, error) {
 	}
 	return n, n.WaitInStep("host1", "host2")
 }
+
+// note writes what batonctl says of the hosts next to the logs, while the cell that
+// failed is still there.
+func (n *network) note(c cell) {
+	for _, host := range []string{"host1", "host2"} {
+		var text strings.Builder
+		for _, ask := range []string{"vhost list", "dataplane drops", "dataplane workers", "-o json vhost list"} {
+			out, err := n.Host(host).Batonctl(strings.Fields(ask)...)
+			if err != nil {
+				out += err.Error()
+			}
+			fmt.Fprintf(&text, "batonctl %s\n%s\n", ask, out)
+		}
+		if _, err := n.WriteFile(host+"-"+c.String()+".txt", text.String()); err != nil {
+			n.lab.Logf("%v", err)
+		}
+	}
+}

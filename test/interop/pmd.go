@@ -27,6 +27,7 @@ func (n *network) runPMD(c cell) (got measured, err error) {
 	}
 	defer func() {
 		if err != nil {
+			n.note(c)
 			p.Crash()
 		}
 		err = errors.Join(err, n.waitGone(pmd, gen))

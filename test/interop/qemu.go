@@ -44,6 +44,9 @@ type pair struct {
 func (n *network) runQEMU(c cell) (got measured, err error) {
 	p := &pair{n: n, cell: c, began: map[string]hostapi.Vhost{}}
 	defer func() {
+		if err != nil {
+			n.note(c)
+		}
 		for _, g := range []*lab.Guest{p.a, p.b} {
 			if g != nil {
 				g.Kill()
