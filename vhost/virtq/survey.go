@@ -3,6 +3,7 @@ package virtq
 import (
 	"errors"
 	"runtime"
+	"time"
 
 	"baton/vhost/guestmem"
 )
@@ -32,10 +33,12 @@ var ErrBase = errors.New("base names a slot beyond the packed ring's end")
 // could be before them; and anything of elements of another back end that do not tell
 // their slots. Then the front end's base stands. Where nothing is used and no chain of
 // several slots is to be seen, there were none: a chain of two whose first slot is
-// overwritten is the one case that this misses.
+// overwritten is the one case that this misses. And whether the length of the oldest used
+// element, where the driver may write its next chain just now, is the element's or that
+// chain's: that is told by what follows, but not in order, where a batch has any length.
 type survey struct {
 	driver, device position
-	stable         bool // the driver was not in the middle of writing a chain
+	stable         bool // the driver stood still, and not visibly in the middle of a chain
 	exact          bool // device is certain
 	// torn is a slot whose used element lacks only its flags: the process before us
 	// died while it published a burst.
@@ -59,14 +62,26 @@ func resume(vw *view, base position, inOrder bool) position {
 	return s.device
 }
 
-// takeSurvey looks until the driver, which may run, did not write a chain meanwhile,
-// but not for long.
+// A survey is taken up to so many times: at once at first, then with a pause, in which
+// the kernel may let a virtual CPU go on that it stopped in the middle of a chain.
+const (
+	surveysAtOnce = 100
+	surveysLater  = 20
+	surveyPause   = time.Millisecond
+)
+
+// takeSurvey looks until the driver, which may run, stood still meanwhile, but not for
+// long. One that never does gives a survey that is not exact.
 func takeSurvey(ring *guestmem.PackedRing, inOrder bool) (s survey) {
-	for range 100 {
+	for i := range surveysAtOnce + surveysLater {
 		if s = look(ring, inOrder); s.stable {
 			break
 		}
-		runtime.Gosched()
+		if i < surveysAtOnce {
+			runtime.Gosched()
+		} else {
+			time.Sleep(surveyPause)
+		}
 	}
 	return s
 }
@@ -76,13 +91,19 @@ func look(ring *guestmem.PackedRing, inOrder bool) (s survey) {
 	if s.driver, s.stable = findDriver(ring); !s.stable {
 		return s
 	}
-	l := lap{ring: ring, num: ring.Num(), from: position{s.driver.slot, !s.driver.wrap}}
+	l := lap{ring: ring, num: ring.Num(), from: position{s.driver.slot, !s.driver.wrap}, inOrder: inOrder}
 	l.walk()
+	// A slot that the driver wrote behind its former position looked like a used
+	// element, and its buffer's length like slots; so does one that it writes just now.
+	if now, ok := findDriver(ring); !ok || now != s.driver || l.blind || l.unsure && l.rows {
+		s.stable = false
+		return s
+	}
 	s.device = l.from.forward(uint16(l.end), l.num)
 	switch {
 	case l.end == 0: // all in flight, or rests
 		s.exact = !l.rows && !inOrder
-	case l.blind, l.rows && l.writes, l.gaps > 1:
+	case l.rows && l.writes, l.gaps > 1:
 	case l.rest > 1 && !l.rows && !inOrder:
 		// Single slots leave no rests: the driver has written a lap and not yet shown
 		// its first slot, so that all but that one look written.
@@ -126,6 +147,9 @@ type lap struct {
 	rows   bool   // chains of several slots were there
 	writes bool   // used elements of a receive ring were there
 	blind  bool   // an element does not tell its slots
+	unsure bool   // the driver overwrites the oldest element: it was one slot if all were
+
+	inOrder bool
 }
 
 func (l *lap) walk() {
@@ -145,7 +169,7 @@ func (l *lap) walk() {
 				l.gap = k - run
 			}
 			run = 0
-			step = min(l.slots(at, w), l.num-k)
+			step = l.slots(k, at, w)
 			l.end = k + step
 		}
 		at = at.forward(uint16(step), l.num)
@@ -161,17 +185,39 @@ func (l *lap) heldFirst() bool {
 	return w.Flags()&guestmem.DescWrite != 0 || w.Len() == 1
 }
 
-// slots is the number of slots for which used element w at position at stands.
-func (l *lap) slots(at position, w guestmem.Slot) uint32 {
+// slots is the number of slots for which used element w at position at, k slots from the
+// oldest, stands.
+func (l *lap) slots(k uint32, at position, w guestmem.Slot) uint32 {
+	n, fresh := w.Len(), w == 0 && l.ring.Addr(at.slot) == 0
 	switch {
 	case w.Flags()&guestmem.DescWrite != 0:
 		l.writes = true
-		return 1
-	case w.Len() == 0:
-		// Not written yet, as the driver's lap before may be but not the present one; or
-		// of another back end.
-		l.blind = l.blind || w.Flags() != 0 || l.ring.Addr(at.slot) != 0 || at.wrap != l.from.wrap
-		return 1
+	case n != 0 && l.stands(at, n, l.num-k):
+		return n
+	case fresh && at.wrap == l.from.wrap:
+		// Not written yet, as the driver's lap before may be but not the present one.
+	case k == 0:
+		// The driver writes its next chain here and has not shown it: address and length
+		// are that chain's already, the flags not.
+		l.unsure = true
+	default:
+		l.blind = true // of another back end
 	}
-	return w.Len()
+	return 1
+}
+
+// stands tells whether the element at at can stand for n slots, of at most most: what it
+// did not overwrite is a chain's rest, or with inOrder those of several.
+func (l *lap) stands(at position, n, most uint32) bool {
+	if n > most {
+		return false
+	}
+	for i := uint32(1); i < n; i++ {
+		at = at.forward(1, l.num)
+		flags := l.ring.Slot(at.slot).Flags()
+		if !at.holds(flags) || !l.inOrder && (flags&guestmem.DescNext != 0) != (i < n-1) {
+			return false
+		}
+	}
+	return true
 }

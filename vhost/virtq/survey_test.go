@@ -233,6 +233,86 @@ func TestRestartBeforeFirstSlotIsShown(t *testing.T) {
 	}
 }
 
+// The driver goes on adding chains while a new device looks where to go on, as a guest
+// does that heard first that its carrier is back.
+func TestRestartUnderARunningDriver(t *testing.T) {
+	const num, used, more = 256, 96, 64
+	for _, flags := range []uint16{0, write} {
+		g := newPackedRig(t, num, nil)
+		for range 500 {
+			g.renew(t, num)
+			for i := range num {
+				g.desc(i, at(dataOff), 1514, flags, 0)
+			}
+			for i := range used + 20 { // 20 stay in flight
+				g.drv.Push(uint16(i))
+			}
+			if g.serve(t, used, flags); g.q.State() != 0x80008000|used<<16|used {
+				t.Fatalf("at %#x, want %d", g.q.State(), used)
+			}
+			running, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for i := range num - used - 20 + more { // over the ring's end
+					if i == more {
+						close(running)
+					}
+					if i >= num-used-20 {
+						g.pack.TakeUsed()
+					}
+					g.drv.Push(uint16((used + 20 + i) % num))
+				}
+			}()
+			<-running
+			stale := g.cfg
+			stale.Base = 0x8000
+			q, err := virtq.New(g.table, stale, nil)
+			<-done
+			if err != nil || q.State() != g.q.State() {
+				t.Fatalf("flags %d: goes on at %#x, %v; stopped at %#x", flags, q.State(), err, g.q.State())
+			}
+		}
+	}
+}
+
+// The driver has written address and length of its next buffer and not its flags, and
+// stands there, as a virtual CPU does that does not run: the length is no count of slots.
+func TestRestartWhileADriverWrites(t *testing.T) {
+	for _, flags := range []uint16{0, write} {
+		for _, pushed := range []uint16{5, 8} { // the slot is a fresh one, or a used one
+			g := newPackedRig(t, 8, nil)
+			for i := range 8 {
+				g.desc(i, at(dataOff), 100, flags, 0)
+			}
+			for i := range pushed {
+				if g.drv.Push(i); i == 2 {
+					g.serve(t, 3, flags)
+				}
+			}
+			slot := int(pushed % 8)
+			g.pack.Raw(slot, guestmem.Desc{Addr: at(dataOff), Len: 1514, Flags: g.pack.Slot(slot).Flags(), Next: 7})
+			stale := g.cfg
+			stale.Base = 0x8000
+			q, err := virtq.New(g.table, stale, nil)
+			if err != nil || q.State() != g.q.State() {
+				t.Errorf("flags %d, %d pushed: goes on at %#x, %v; stopped at %#x", flags, pushed, q.State(), err, g.q.State())
+			}
+		}
+	}
+}
+
+// serve has the device use n of a ring's chains.
+func (g *rig) serve(t *testing.T, n int, flags uint16) {
+	t.Helper()
+	for served := 0; served < n; {
+		if flags&write == 0 {
+			served += len(g.take())
+		} else {
+			served += g.give(t, make([]byte, 60))
+		}
+	}
+}
+
 // Elements of another back end do not tell their slots: the front end's word stands.
 // So it does while the driver is found in the middle of a chain for long.
 func TestRestartBelievesBase(t *testing.T) {
