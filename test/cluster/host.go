@@ -22,6 +22,7 @@ type HostConfig struct {
 	CPU        int              // of the worker
 	VhostMode  string           // client or server; empty: client
 	QueuePairs int              // 0: 1
+	Vhost      string           // further settings of the vhost section: "offloads: false, packed: false"
 	More       []string         // further lines of batond's configuration; controllers, underlay, workers: instead of the usual
 }
 
@@ -77,11 +78,15 @@ func (h *Host) config() (string, error) {
 	if mode == "" {
 		mode = "client"
 	}
+	vhost := fmt.Sprintf("socket_dir: %s, mode: %s, queue_pairs: %d", filepath.Join(h.dir, "vhost"), mode, pairs)
+	if h.cfg.Vhost != "" {
+		vhost += ", " + h.cfg.Vhost
+	}
 	lines := []string{
 		"host: " + h.Name,
 		"socket: " + h.Socket,
 		"state_dir: " + h.StateDir(),
-		fmt.Sprintf("vhost: {socket_dir: %s, mode: %s, queue_pairs: %d}", filepath.Join(h.dir, "vhost"), mode, pairs),
+		"vhost: {" + vhost + "}",
 		fmt.Sprintf("log: {level: %s}", h.c.opts.LogLevel),
 	}
 	more := strings.Join(h.cfg.More, "\n")
@@ -96,6 +101,9 @@ func (h *Host) config() (string, error) {
 	}
 	return h.c.WriteFile(h.Name+".yaml", append(lines, h.cfg.More...)...)
 }
+
+// Reconfigure changes what the host's next Start goes by.
+func (h *Host) Reconfigure(change func(*HostConfig)) { change(&h.cfg) }
 
 // Start starts batond and waits until it answers. A host may be started again
 // after its batond ended; it keeps its state.
