@@ -153,7 +153,7 @@ func wrongCommands(t *testing.T, s *site) {
 		{"GetAllWithName", []string{"get", "all", "vm1"}, 2, []string{"vm1", "host, switch, router, port, route"}},
 		{"DescribeUnknownName", []string{"describe", "port", "nobody"}, 1, []string{"port nobody", "no such object"}},
 		{"DescribeWithoutName", []string{"describe", "port"}, 2, []string{"batonctl describe --help"}},
-		{"VhostShowUnknown", []string{"vhost", "show", "nobody"}, 1, []string{"no vhost port nobody", "batonctl vhost list"}},
+		{"VhostShowUnknown", []string{"vhost", "show", "nobody"}, 1, []string{"no vhost port nobody", "there are vm1, vm2"}},
 		{"OutputXML", []string{"get", "ports", "-o", "xml"}, 2, []string{`"xml"`, "table, json, yaml"}},
 		{"BadFlag", []string{"get", "ports", "--colour"}, 2, []string{"unknown flag: --colour"}},
 		{"FlagOfWrongType", []string{"apply", "-f", "x", "--timeout", "soon"}, 2, []string{"timeout", "soon"}},
