@@ -98,7 +98,7 @@ func TestHostile34_PackedSetup(t *testing.T) {
 		"33_driver_area_2":  func() error { return g.dev.SetVringAddr(proto.VringAddr{Avail: drivertest.User + 2}) },
 		"33_device_area_2":  func() error { return g.dev.SetVringAddr(proto.VringAddr{Used: drivertest.User + 2}) },
 		"34_base_behind":    func() error { g.ok(g.dev.SetVringNum(0, 7)); return g.dev.SetVringBase(0, 0x80078007) },
-		"34_base_unrelated": func() error { return g.dev.SetVringBase(0, 0xffffffff) },
+		"34_base_unrelated": func() error { g.ok(g.dev.SetVringNum(0, 7)); return g.dev.SetVringBase(0, 0xffffffff) },
 	} {
 		if f() == nil {
 			t.Errorf("%s is accepted", name)
