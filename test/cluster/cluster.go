@@ -126,12 +126,17 @@ func (c *Cluster) Batonctl(args ...string) (string, error) {
 }
 
 // Apply applies YAML documents.
-func (c *Cluster) Apply(documents ...string) error {
+func (c *Cluster) Apply(documents ...string) error { return c.apply(documents) }
+
+// ApplyWait applies YAML documents and returns when all connected hosts forward by them.
+func (c *Cluster) ApplyWait(documents ...string) error { return c.apply(documents, "--wait") }
+
+func (c *Cluster) apply(documents []string, flags ...string) error {
 	path, err := c.WriteFile("apply.yaml", strings.Join(documents, "\n---\n"))
 	if err != nil {
 		return err
 	}
-	_, err = c.Batonctl("apply", "-f", path)
+	_, err = c.Batonctl(append([]string{"apply", "-f", path}, flags...)...)
 	return err
 }
 

@@ -112,7 +112,7 @@ func (n *network) conservation(rep *report) error {
 		s, quiet := n.Host(m.Name).CheckConserved()
 		rep.add(n.lab, check{
 			What: "counters", From: m.Name, Where: "all ports: in + made = out + dropped", Unit: "packets",
-			Sent: int64(s.RxPackets), Received: int64(s.TxPackets),
+			Sent: int64(s.RxPackets + s.Generated), Received: int64(s.TxPackets),
 			Detail: fmt.Sprintf("%d made, %d held; dropped: %s; %d rules, %d flows, %s", s.Generated, s.Held, dropText(s.Drops), s.Rules, s.Flows, s.Memory),
 			OK:     quiet == nil && s.RxPackets > 0,
 		})

@@ -259,7 +259,7 @@ func TestDemo(t *testing.T) {
 		"ping: across hosts, same switch, full MTU": 1, "ping: across hosts, through the router, full MTU": 1,
 		"bulk TCP: across hosts, same switch": 1, "bulk TCP: across hosts, through the router": 1,
 		"Geneve: tshark: VNI and option of every tunnel packet": 1, "Geneve: packets of VMs outside Geneve (want none)": 1,
-		"counters: all ports: in = out + dropped": 2,
+		"counters: all ports: in + made = out + dropped": 2,
 	} {
 		if got[where] != n {
 			t.Errorf("%d checks of %q, want %d", got[where], where, n)

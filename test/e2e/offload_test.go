@@ -235,7 +235,9 @@ func (r *offloadRig) testWire(t *testing.T) {
 		t.Errorf("%d segments cut, %d TCP packets, %d of IPv6: want some of each", cut, good, v6)
 	}
 	for _, wrong := range []string{
-		"tcp.checksum.status != 1", "ip.checksum.status == 0", "udp.checksum.status == 0", "_ws.malformed",
+		// What a connection carries are random bytes, in which tshark finds broken
+		// messages of many a protocol: only what is around them counts.
+		"tcp.checksum.status != 1", "ip.checksum.status == 0", "udp.checksum.status == 0", "_ws.malformed && !tcp.payload",
 		fmt.Sprintf("frame.len > %d", largest), "ip.flags.mf == 1",
 	} {
 		if n := count("(" + wrong + ")"); n != 0 {

@@ -180,8 +180,7 @@ func TestOVSRefused(t *testing.T) {
 	}
 
 	// Open vSwitch's address becomes one that is no host's.
-	must(t, b.c.Apply("{kind: Host, name: host2, underlay: 192.168.100.9/24, mac: \"02:00:00:00:00:09\"}"))
-	must(t, b.c.WaitInStep("host1"))
+	must(t, b.c.ApplyWait("{kind: Host, name: host2, underlay: 192.168.100.9/24, mac: \"02:00:00:00:00:09\"}"))
 	b.refused(t, goodRaw, frame, "unknown_tunnel_source", num)
 	a.expectNothing(t)
 }
