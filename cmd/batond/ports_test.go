@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,10 +41,13 @@ func testPorts(t *testing.T) (g *guestPorts, log *bytes.Buffer, changes *[]strin
 		log: hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Error}), pool: pool, dir: t.TempDir(),
 		mode: proto.ModeServer, pairs: 1, innerMTU: 1500, ports: map[string]*guestPort{}, failed: map[string]error{},
 	}
+	var mu sync.Mutex // sessions tell of changes too; changes is read when there are none
 	g.onChange = func(name string) {
 		if g.problem(name) != nil { // takes the lock, as the real one does
 			name += " failed"
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		*changes = append(*changes, name)
 	}
 	t.Cleanup(func() {
