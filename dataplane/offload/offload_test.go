@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
 	"baton/dataplane/offload"
@@ -18,23 +19,6 @@ import (
 )
 
 const poolSize = 256
-
-// newCache is a cache whose buffers must all be back when the test ends.
-func newCache(t testing.TB, num int) *buf.Cache {
-	t.Helper()
-	p, err := buf.NewPool(num, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(p)
-	t.Cleanup(func() {
-		c.Flush()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
 
 // cut is all segments of b, which is freed.
 func cut(t testing.TB, c *buf.Cache, b *buf.Buf, leave bool) (out [][]byte) {
@@ -110,7 +94,7 @@ func asOthersSee(t *rapid.T, f []byte) *layers.TCP {
 // TestCut: the segments are those of the naive twin, others find them right, and
 // their payload in order of sequence numbers is what was cut.
 func TestCut(t *testing.T) {
-	c := newCache(t, poolSize)
+	c := buftest.NewCache(t, poolSize)
 	rapid.Check(t, func(rt *rapid.T) {
 		frame := offloadtest.TCP(rt, rapid.SampledFrom([]int{0, 100, 5000, 60000}).Draw(rt, "most"))
 		l := offloadtest.Locate(frame)
@@ -157,7 +141,7 @@ func tunnelled(b *buf.Buf) {
 // TestCutInTunnel: every segment has outer headers of its own, with right lengths and
 // the next identification; inside it is the twin's.
 func TestCutInTunnel(t *testing.T) {
-	c := newCache(t, poolSize)
+	c := buftest.NewCache(t, poolSize)
 	rapid.Check(t, func(rt *rapid.T) {
 		frame := offloadtest.TCP(rt, 60000)
 		size := rapid.IntRange(max(1, len(frame)/64), 1700).Draw(rt, "segment")
@@ -182,7 +166,7 @@ func TestCutInTunnel(t *testing.T) {
 
 // TestComplete: completing a partial checksum gives the full one, in a tunnel too.
 func TestComplete(t *testing.T) {
-	c := newCache(t, poolSize)
+	c := buftest.NewCache(t, poolSize)
 	rapid.Check(t, func(rt *rapid.T) {
 		p := hdrtest.Packet{
 			Src: hdrtest.IP4(rapid.IntRange(0, 7).Draw(rt, "a")), Dst: hdrtest.IP4(3), Proto: rapid.SampledFrom([]uint8{hdr.ProtoTCP, hdr.ProtoUDP}).Draw(rt, "proto"),
@@ -213,7 +197,7 @@ func TestComplete(t *testing.T) {
 
 // A UDP checksum that comes to 0 is sent as its other form (RFC 768).
 func TestCompleteUDPZero(t *testing.T) {
-	c := newCache(t, 4)
+	c := buftest.NewCache(t, 4)
 	p := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoUDP, Payload: []byte{0, 0}}
 	f := p.Bytes()
 	p.Payload = f[40:42] // the checksum is now one of zero
@@ -226,7 +210,7 @@ func TestCompleteUDPZero(t *testing.T) {
 
 // TestRefused: what cannot be cut says so, and nothing is made.
 func TestRefused(t *testing.T) {
-	c := newCache(t, 64)
+	c := buftest.NewCache(t, 64)
 	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 9000)}.Bytes()
 	for name, tt := range map[string]struct {
 		edit func(b *buf.Buf, l *buf.Lengths)
@@ -270,7 +254,7 @@ func TestRefused(t *testing.T) {
 // TestPoolRunsDry: what was made is whole, the number of the rest is known, and
 // nothing leaks.
 func TestPoolRunsDry(t *testing.T) {
-	c := newCache(t, 20)
+	c := buftest.NewCache(t, 20)
 	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 30000)}.Bytes()
 	b := offloadtest.Ask(c, frame, 1000, 2048)
 	var k offload.Cutter
@@ -296,7 +280,7 @@ func TestPoolRunsDry(t *testing.T) {
 }
 
 func TestAllocatesNothing(t *testing.T) {
-	c := newCache(t, 256)
+	c := buftest.NewCache(t, 256)
 	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 60000)}.Bytes()
 	b := offloadtest.Ask(c, frame, 1448, 2048)
 	part := offloadtest.Ask(c, frame[:1000], 0, 2048)
@@ -376,7 +360,7 @@ func FuzzCut(f *testing.F) {
 }
 
 func BenchmarkCut(b *testing.B) {
-	c := newCache(b, 256)
+	c := buftest.NewCache(b, 256)
 	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 64000)}.Bytes()
 	s := offloadtest.Ask(c, frame, 1448, 2048)
 	defer c.Free(s)

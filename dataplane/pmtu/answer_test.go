@@ -11,33 +11,18 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
 	"baton/dataplane/offload/offloadtest"
 	"baton/dataplane/pmtu"
 )
 
-func newCache(t testing.TB, num int) *buf.Cache {
-	t.Helper()
-	p, err := buf.NewPool(num, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(p)
-	t.Cleanup(func() {
-		c.Flush()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // TestAnswer: what others read in the message is what its sender has to know: from
 // the packet's destination, the MTU, and the packet's head as it was sent, within the
 // size that RFC 1812 and RFC 4443 allow.
 func TestAnswer(t *testing.T) {
-	c := newCache(t, 64)
+	c := buftest.NewCache(t, 64)
 	rapid.Check(t, func(rt *rapid.T) {
 		frame := offloadtest.TCP(rt, 9000)
 		l := offloadtest.Locate(frame)
@@ -105,7 +90,7 @@ func check6(t *rapid.T, p gopacket.Packet, ip []byte, mtu int) []byte {
 
 // TestWhoIsAnswered goes through the cases of RFC 1122 3.2.2 and RFC 4443 2.4 e.
 func TestWhoIsAnswered(t *testing.T) {
-	c := newCache(t, 4)
+	c := buftest.NewCache(t, 4)
 	a4, b4, a6, b6 := hdrtest.IP4(1), hdrtest.IP4(2), hdrtest.IP6(1), hdrtest.IP6(2)
 	addr := netip.MustParseAddr
 	body := make([]byte, 1400)
@@ -179,7 +164,7 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func TestAllocatesNothing(t *testing.T) {
-	c := newCache(t, 4)
+	c := buftest.NewCache(t, 4)
 	b, a := c.Alloc(), c.Alloc()
 	b.SetFrame(hdrtest.Packet{Src: hdrtest.IP6(1), Dst: hdrtest.IP6(2), Proto: 17, Payload: make([]byte, 1400)}.Bytes())
 	if n := testing.AllocsPerRun(100, func() {

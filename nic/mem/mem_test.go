@@ -8,27 +8,12 @@ import (
 	"testing"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/port"
 	"baton/nic/mem"
 
 	"golang.org/x/sys/unix"
 )
-
-func mustCache(t *testing.T, num int) *buf.Cache {
-	t.Helper()
-	p, err := buf.NewPool(num, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(p)
-	t.Cleanup(func() {
-		c.Flush()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
 
 func mustPort(t *testing.T, opts mem.Options) *mem.Port {
 	t.Helper()
@@ -45,7 +30,7 @@ func mustPort(t *testing.T, opts mem.Options) *mem.Port {
 }
 
 func TestInjectAndSent(t *testing.T) {
-	p, c := mustPort(t, mem.Options{Queues: 2, Depth: 50}), mustCache(t, 512)
+	p, c := mustPort(t, mem.Options{Queues: 2, Depth: 50}), buftest.NewCache(t, 512)
 	for i := range 60 {
 		if took := p.InjectAt(1, fmt.Appendf(nil, "frame %d", i)); took != (i < 50) {
 			t.Fatalf("frame %d taken: %v", i, took)
@@ -89,7 +74,7 @@ func TestInjectAndSent(t *testing.T) {
 
 // Without buffers frames wait; they are not lost.
 func TestNoBuffers(t *testing.T) {
-	p, c := mustPort(t, mem.Options{}), mustCache(t, 1)
+	p, c := mustPort(t, mem.Options{}), buftest.NewCache(t, 1)
 	p.Inject([]byte("one"))
 	p.Inject([]byte("two"))
 	var v buf.Vec
@@ -121,7 +106,7 @@ func (w *epollWaker) readable() bool {
 }
 
 func TestArm(t *testing.T) {
-	p, c := mustPort(t, mem.Options{}), mustCache(t, 64)
+	p, c := mustPort(t, mem.Options{}), buftest.NewCache(t, 64)
 	q := p.Queue(0)
 	if a := q.Arm(); a != port.ArmPoll {
 		t.Errorf("Arm without a waker = %v", a)
@@ -163,7 +148,7 @@ func TestPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := mustCache(t, 64)
+	c := buftest.NewCache(t, 64)
 	if a.Kind() != port.KindNIC || a.Info().Detail != "wire to b" || !b.Info().Up || b.NumQueues() != 2 {
 		t.Errorf("%+v %+v", a.Info(), b.Info())
 	}
@@ -190,7 +175,7 @@ func TestPair(t *testing.T) {
 // A test's goroutine beside the worker's.
 func TestTwoGoroutines(t *testing.T) {
 	const num = 2000
-	p, c := mustPort(t, mem.Options{Depth: 16}), mustCache(t, 64)
+	p, c := mustPort(t, mem.Options{Depth: 16}), buftest.NewCache(t, 64)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := 0; i < num; {
@@ -228,7 +213,7 @@ func TestTwoGoroutines(t *testing.T) {
 }
 
 func TestChain(t *testing.T) {
-	p, c := mustPort(t, mem.Options{}), mustCache(t, 4)
+	p, c := mustPort(t, mem.Options{}), buftest.NewCache(t, 4)
 	a, b := c.Alloc(), c.Alloc()
 	a.SetFrame([]byte("head "))
 	b.SetFrame([]byte("tail"))
@@ -245,7 +230,7 @@ func TestChain(t *testing.T) {
 }
 
 func TestAllocs(t *testing.T) {
-	p, c := mustPort(t, mem.Options{}), mustCache(t, 512)
+	p, c := mustPort(t, mem.Options{}), buftest.NewCache(t, 512)
 	v, f := new(buf.Vec), make([]byte, 100)
 	q := p.Queue(0)
 	a, b, err := mem.NewPair("a", "b", mem.Options{})

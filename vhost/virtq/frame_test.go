@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/offload/offloadtest"
 	"baton/vhost/virtq"
 
@@ -45,7 +46,7 @@ func TestOffloadsThroughRings(t *testing.T) {
 	both(t, func(t *testing.T, newRig maker) {
 		tx := newRig(t, 64, net, cutOff)
 		rx := newRig(t, 256, net, cutOff)
-		scratch := netCache(t)
+		scratch := buftest.NewCache(t, 128)
 		rapid.Check(t, func(rt *rapid.T) {
 			frame := offloadtest.TCP(rt, rapid.SampledFrom([]int{100, 3000, 60000}).Draw(rt, "most"))
 			payload, size := len(frame)-offloadtest.Locate(frame).Payload, 0

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/hdr/hdrtest"
 	"baton/dataplane/offload"
 	"baton/dataplane/stats"
@@ -27,7 +28,7 @@ func FuzzNetHeader(f *testing.F) {
 	f.Add(tail(netHeader(1, 0, 0, 0, 46, 6), udp), allNet, uint16(0))
 	f.Add(tail(netHeader(1, 0, 0, 0, 60, 9), udp), allNet, uint16(0))
 	f.Add(tail(netHeader(7, 3, 65535, 65535, 65535, 65535), udp), ^uint64(0), uint16(1))
-	c := netCache(f)
+	c := buftest.NewCache(f, 128)
 	f.Fuzz(func(t *testing.T, in []byte, features uint64, first uint16) {
 		if len(in) < 12+14 || len(in) > 12+70000 {
 			return

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
 	"baton/dataplane/offload/offloadtest"
@@ -68,25 +69,10 @@ func flat(b *buf.Buf) []byte {
 	return out
 }
 
-func netCache(t testing.TB) *buf.Cache {
-	p, err := buf.NewPool(128, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(p)
-	t.Cleanup(func() {
-		c.Flush()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // TestNetHeaderRoundTrip: what one guest's frame asks for, written for another guest
 // and read again, is the same.
 func TestNetHeaderRoundTrip(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	rapid.Check(t, func(rt *rapid.T) {
 		frame := offloadtest.TCP(rt, rapid.SampledFrom([]int{0, 1000, 60000}).Draw(rt, "most"))
 		if rapid.Bool().Draw(rt, "udp") {
@@ -124,7 +110,7 @@ func TestNetHeaderRoundTrip(t *testing.T) {
 
 // TestOffloads: a header can be written for just the frames that Offloads covers.
 func TestOffloads(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	rapid.Check(t, func(rt *rapid.T) {
 		features := rapid.Uint64().Draw(rt, "features") & allNet
 		frame := offloadtest.TCP(rt, 5000)
@@ -153,7 +139,7 @@ func TestOffloads(t *testing.T) {
 
 // TestDataValid: a checksum that was checked is told to who can be told.
 func TestDataValid(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	b := inBuffers(t, c, make([]byte, 60), 60)
 	defer c.Free(b)
 	for _, tt := range []struct {
@@ -205,7 +191,7 @@ func leave(frame []byte, ip, l4, sumAt int) []byte {
 // Checksums that buf's flags cannot say are completed at once, and are what gopacket
 // computes: in a tunnel of the guest's, behind two VLAN tags, with padding behind.
 func TestNetHeaderCompletes(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	mac := func(n byte) []byte { return []byte{2, 0, 0, 0, 0, n} }
 	ip4 := func(n byte, p layers.IPProtocol) *layers.IPv4 {
 		return &layers.IPv4{Version: 4, TTL: 64, Protocol: p, SrcIP: []byte{10, 0, 0, n}, DstIP: []byte{10, 0, 0, 9}}
@@ -246,7 +232,7 @@ func TestNetHeaderCompletes(t *testing.T) {
 // TestHostile19_20_NetHeader: what a header must not say is refused, what does not
 // matter is passed over.
 func TestHostile19_20_NetHeader(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	p := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 1000)}
 	frame := p.Bytes() // headers end at 54
 	p6 := p
@@ -321,7 +307,7 @@ func TestHostile19_20_NetHeader(t *testing.T) {
 // A frame of many buffers is a super-segment or dropped; a super-segment is no longer
 // than an IP packet, and of a bounded number of segments.
 func TestNetHeaderSizes(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	frame := func(payload int) []byte {
 		f := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP}.Bytes()
 		f = append(f, make([]byte, payload)...)
@@ -361,7 +347,7 @@ func TestNetHeaderSizes(t *testing.T) {
 
 // An IPv4 super-segment without a total length gets one, and what depends on it.
 func TestNetHeaderNoLength(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	want := offloadtest.Ask(c, hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 9000)}.Bytes(), 1000, 2048)
 	defer c.Free(want)
 	f := flat(want)
@@ -374,7 +360,7 @@ func TestNetHeaderNoLength(t *testing.T) {
 }
 
 func TestNetHeaderAllocatesNothing(t *testing.T) {
-	c := netCache(t)
+	c := buftest.NewCache(t, 128)
 	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 9000)}.Bytes()
 	b := inBuffers(t, c, frame, 2048)
 	defer c.Free(b)

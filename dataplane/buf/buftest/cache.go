@@ -1,0 +1,28 @@
+// Package buftest makes buffers for tests, and sees to it that all come back.
+//
+// Callers: tests of any room.
+package buftest
+
+import (
+	"testing"
+
+	"baton/dataplane/buf"
+)
+
+// NewCache is a cache over a pool of num buffers of the default size, all of which
+// must be back when the test ends.
+func NewCache(t testing.TB, num int) *buf.Cache {
+	t.Helper()
+	p, err := buf.NewPool(num, buf.DefaultDataRoom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := buf.NewCache(p)
+	t.Cleanup(func() {
+		c.Flush()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
