@@ -51,7 +51,7 @@ func NewCache(src Source) *Cache { return &Cache{src: src, pool: src.Identity()}
 // Held is the number of free buffers in the cache.
 func (c *Cache) Held() int { return c.num }
 
-// Alloc is a fresh buffer, or nil when the pool is exhausted.
+// Alloc is a fresh buffer, as after Reset but for TxOffload, or nil when the pool is exhausted.
 func (c *Cache) Alloc() *Buf {
 	if c.num == 0 && !c.fill() {
 		c.Failed++
@@ -59,8 +59,27 @@ func (c *Cache) Alloc() *Buf {
 	}
 	c.num--
 	b := c.bufs[c.num]
-	b.Reset()
+	b.renew()
 	return b
+}
+
+// AllocBurst fills v[:n] with fresh buffers; it returns how many there were, and counts
+// one failure if not n.
+func (c *Cache) AllocBurst(v *Vec, n int) (got int) {
+	for got < n {
+		if c.num == 0 && !c.fill() {
+			c.Failed++
+			break
+		}
+		k := min(n-got, c.num)
+		c.num -= k
+		for i, b := range c.bufs[c.num : c.num+k] {
+			b.renew()
+			v[got+i] = b
+		}
+		got += k
+	}
+	return got
 }
 
 // fill fetches as many buffers as the source will give: refill, or a burst, or one.
@@ -89,7 +108,7 @@ func (c *Cache) Free(b *Buf) {
 	if b == nil {
 		return
 	}
-	if b.Next != nil || b.NbSegs != 1 || !c.own(b) {
+	if !c.own(b) || b.NbSegs != 1 {
 		c.freeChain(b)
 		return
 	}
@@ -102,7 +121,7 @@ func (c *Cache) Free(b *Buf) {
 
 // own reports whether b is a buffer of this pool that nobody else holds.
 func (c *Cache) own(b *Buf) bool {
-	return uintptr(b.Pool) == c.pool && b.RefCnt == 1 && b.shinfo == nil && b.OlFlags&notDirect == 0
+	return uintptr(b.Pool) == c.pool && b.RefCnt == 1 && b.OlFlags&notDirect == 0
 }
 
 // freeChain frees segment by segment, and from the first that is shared or of

@@ -204,26 +204,3 @@ func (t *Table) GuestAddr(addr uint64) (guest uint64, ok bool) {
 	}
 	return 0, false
 }
-
-// Spans finds the buffers of a burst at once: out[i] is all of descs[i]'s, if it lies in
-// one region; else it has no length, and Span tells more.
-//
-//	in:    len(out) >= len(descs)    alloc: 0
-func (c *Cursor) Spans(descs []Desc, out []Span) {
-	e := c.last
-	out = out[:len(descs)]
-	for i := range descs {
-		d := &descs[i]
-		off := d.Addr - e.guest
-		if off >= e.size || uint64(d.Len) > e.size-off {
-			s, ok := c.spanSlow(d.Addr, d.Len)
-			if e = c.last; !ok || s.n != d.Len {
-				s = Span{}
-			}
-			out[i] = s
-			continue
-		}
-		// SAFETY: off+Len <= size of the region, checked above.
-		out[i] = Span{unsafe.Add(e.host, off), d.Len}
-	}
-}

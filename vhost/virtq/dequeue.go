@@ -23,11 +23,81 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		return 0
 	}
 	vw := q.use()
+	n, bytes, odd := 0, 0, true
+	if vw.log == nil {
+		n, bytes, odd = q.readRun(vw, c, v)
+	}
+	if odd && n < buf.Burst {
+		n, bytes = q.readChains(vw, c, v, n, bytes)
+	}
+	q.notify(vw)
+	q.filled = 0
+	if n > 0 {
+		q.stats.Packets.Add(uint64(n))
+		q.stats.Bytes.Add(uint64(bytes))
+	}
+	return n
+}
+
+// offloadMask are the bits of a virtio header's first 8 bytes that ask for work:
+// NEEDS_CSUM, and any gso_type.
+const offloadMask = 0xff00 | netNeedsCsum
+
+// readRun fills v from a run of plain chains, as far as they hold frames that are
+// neither too short nor too long for a buffer, and gives these back; odd tells whether
+// the chain behind them is another. A frame that is dropped ends the run too.
+func (q *queue) readRun(vw *view, c *buf.Cache, v *buf.Vec) (n, bytes int, odd bool) {
+	run, odd := q.format.run(vw, 0, buf.Burst)
+	got := c.AllocBurst(v, run)
+	if got < run {
+		q.stats.NoBuffer.Add(1)
+		odd = false
+	}
+	q.filled = got
+	done, hdrSize := 0, q.hdrSize
+	for ; done < got; done++ {
+		b, s := v[done%buf.Burst], q.plain.Spans[done%buf.Burst]
+		size := s.Len() - hdrSize
+		if size < minFrame || size > b.Tailroom() {
+			odd = true
+			break
+		}
+		lo, hi := s.Header(hdrSize)
+		s.Slice(uint32(hdrSize), uint32(size)).Read(b.Append(size))
+		if lo&offloadMask != 0 && !q.readOffload(b, lo, hi) {
+			odd = false
+			done++
+			break
+		}
+		n++
+		bytes += size
+	}
+	for i := n; i < got; i++ {
+		c.Free(v[i%buf.Burst])
+	}
+	q.filled = n
+	if done > 0 {
+		q.format.giveRun(vw, done, 0)
+	}
+	return n, bytes, odd
+}
+
+// readOffload gives b what its header's bytes ask for; false if it is dropped.
+func (q *queue) readOffload(b *buf.Buf, lo uint64, hi uint32) bool {
+	binary.LittleEndian.PutUint64(q.hdr[:], lo)
+	binary.LittleEndian.PutUint32(q.hdr[8:], hi)
+	return q.decode(b) == frameOK
+}
+
+// readChains is readRun for chains of any kind, after a run that left n frames in v:
+// what it cannot take is dropped and counted, or breaks the ring.
+//
+//	out: the sums, with those before
+func (q *queue) readChains(vw *view, c *buf.Cache, v *buf.Vec, n, bytes int) (int, int) {
 	w := &q.window
 	w.reset()
-	q.format.peek(vw, buf.Burst)
-	w.find(&vw.cursor, false)
-	n, done, bytes := 0, 0, 0
+	q.format.peek(vw, buf.Burst-n)
+	done := 0
 	for i := range w.chains {
 		b := c.Alloc()
 		if b == nil {
@@ -54,32 +124,13 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		done = w.fold(done)
 	}
 	q.finish(vw, done)
-	q.notify(vw)
-	q.filled = 0
-	if n > 0 {
-		q.stats.Packets.Add(uint64(n))
-		q.stats.Bytes.Add(uint64(bytes))
-	}
-	return n
+	return n, bytes
 }
-
-// offloadMask are the bits of a virtio header's first 8 bytes that ask for work:
-// NEEDS_CSUM, and any gso_type.
-const offloadMask = 0xff00 | netNeedsCsum
 
 // readFrame copies the frame of chain ch, without its virtio header, into b, and gives
 // b what the header asks for. The header is read once and judged by that copy.
 func (q *queue) readFrame(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
-	s, ok := q.window.simple(ch, 0)
-	if n := s.Len() - q.hdrSize; ok && n >= minFrame && n <= b.Tailroom() {
-		lo, hi := s.Header(q.hdrSize)
-		s.Slice(uint32(q.hdrSize), uint32(n)).Read(b.Append(n))
-		if lo&offloadMask == 0 {
-			return frameOK
-		}
-		binary.LittleEndian.PutUint64(q.hdr[:], lo)
-		binary.LittleEndian.PutUint32(q.hdr[8:], hi)
-	} else if what := q.readChain(vw, c, ch, b); what != frameOK {
+	if what := q.readChain(vw, c, ch, b); what != frameOK {
 		return what
 	}
 	return q.decode(b)
@@ -117,8 +168,8 @@ type reader struct {
 	header int      // bytes of q.hdr that were read
 }
 
-// readChain reads a chain that is not simple: piece by piece, header first, then the frame, into b and
-// as many further segments as a super-segment needs.
+// readChain reads a chain piece by piece: header first, then the frame, into b and as
+// many further segments as a super-segment needs.
 func (q *queue) readChain(vw *view, c *buf.Cache, ch *chain, b *buf.Buf) verdict {
 	descs := q.window.buffers(ch)
 	r := reader{head: b, last: b}

@@ -11,33 +11,72 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 		return 0
 	}
 	vw := q.use()
+	took, bytes := 0, 0
+	if vw.log == nil {
+		took, bytes = q.writeRun(vw, v, n)
+	}
+	sent := took
+	if took < n {
+		var more int
+		took, more, bytes = q.writeChains(vw, v, took, n, bytes)
+		sent += more
+	}
+	q.notify(vw)
+	if sent > 0 {
+		q.stats.Packets.Add(uint64(sent))
+		q.stats.Bytes.Add(uint64(bytes))
+	}
+	c.FreeAll(v, took)
+	return took
+}
+
+// writeRun writes the first frames of v[:n] that are what nearly all are: in one
+// buffer, without offloads, each into one of a run of plain chains that holds it. It
+// returns how many, and their bytes.
+func (q *queue) writeRun(vw *view, v *buf.Vec, n int) (done, bytes int) {
+	run, _ := q.format.run(vw, guestmem.DescWrite, n)
+	hdrSize := q.hdrSize
+	for ; done < run; done++ {
+		b, s := v[done%buf.Burst], q.plain.Spans[done%buf.Burst]
+		need := hdrSize + b.Len()
+		if b.OlFlags != 0 || b.NbSegs != 1 || s.Len() < need {
+			break
+		}
+		s.PutHeader((*[guestmem.HeaderSize]byte)(&oneBuffer), hdrSize)
+		s.Slice(uint32(hdrSize), uint32(need)).Write(b.Data())
+		q.written[done%buf.Burst] = uint32(need)
+		bytes += b.Len()
+	}
+	if done > 0 {
+		q.format.giveRun(vw, done, guestmem.DescWrite)
+	}
+	return done, bytes
+}
+
+// oneBuffer is the header of a frame without offloads in one chain.
+var oneBuffer = NetHeader{10: 1}
+
+// writeChains writes the frames v[from:n], whatever they are, into chains of any kind.
+// It returns how many of v[:n] are done with, the number of those written, and the sum
+// of their bytes and the bytes before.
+func (q *queue) writeChains(vw *view, v *buf.Vec, from, n, before int) (took, sent, bytes int) {
 	w := &q.window
 	w.reset()
-	q.format.peek(vw, n)
-	w.find(&vw.cursor, true)
-	var r receive
-	sent, bytes := 0, uint64(0)
-	for r.took = 0; r.took < n && r.walked < maxWalk; r.took++ {
+	q.format.peek(vw, n-from)
+	r := receive{took: from}
+	bytes = before
+	for ; r.took < n && r.walked < maxWalk; r.took++ {
 		b := v[r.took]
-		what := q.writeSimple(&r, b)
-		if what == gatherFull {
-			what = q.writeFrame(vw, &r, b)
-		}
+		what := q.writeFrame(vw, &r, b)
 		if what == gatherOK {
 			sent++
-			bytes += uint64(b.Len())
+			bytes += b.Len()
 		} else if what != gatherDropped {
 			break
 		}
 	}
 	q.finish(vw, r.done)
-	q.notify(vw)
-	if sent > 0 {
-		q.stats.Packets.Add(uint64(sent))
-		q.stats.Bytes.Add(bytes)
-	}
-	c.FreeAll(v, r.took)
-	return r.took
+	return r.took, sent, bytes
 }
 
 // receive is how far an Enqueue has come.
@@ -56,31 +95,6 @@ const (
 	gatherDropped          // the frame is dropped and counted, the chains stay
 	gatherBroken           // the ring is to be broken
 )
-
-// writeSimple is writeFrame for what nearly all frames are: in one buffer, without
-// offloads, into a chain of one descriptor that holds it. gatherFull: it is not so,
-// and nothing is done.
-func (q *queue) writeSimple(r *receive, b *buf.Buf) gathered {
-	w := &q.window
-	if r.done >= len(w.chains) || b.OlFlags != 0 || b.NbSegs != 1 {
-		return gatherFull
-	}
-	ch := &w.chains[r.done]
-	s, ok := w.simple(ch, guestmem.DescWrite)
-	need := q.hdrSize + b.Len()
-	if !ok || s.Len() < need {
-		return gatherFull
-	}
-	s.PutHeader((*[guestmem.HeaderSize]byte)(&oneBuffer), q.hdrSize)
-	s.Slice(uint32(q.hdrSize), uint32(need)).Write(b.Data())
-	ch.written = uint32(need)
-	r.walked++
-	r.done++
-	return gatherOK
-}
-
-// oneBuffer is the header of a frame without offloads in one chain.
-var oneBuffer = NetHeader{10: 1}
 
 // writeFrame writes b, with its header, over as many chains as it needs.
 func (q *queue) writeFrame(vw *view, r *receive, b *buf.Buf) gathered {

@@ -1,6 +1,9 @@
 package virtq
 
-import "baton/vhost/guestmem"
+import (
+	"baton/dataplane/buf"
+	"baton/vhost/guestmem"
+)
 
 // position is a place in a packed ring: a slot and the lap's wrap counter.
 type position struct {
@@ -152,42 +155,67 @@ func (vw *view) markArea() {
 	}
 }
 
+func (q *Packed) run(vw *view, flags uint16, n int) (got int, odd bool) {
+	got, odd = vw.packed.Run(&vw.cursor, q.next.slot, flags|q.next.avail(), &q.plain, 0, n)
+	if at := q.next.forward(uint16(got), q.num); got < n && at.wrap != q.next.wrap {
+		got, odd = vw.packed.Run(&vw.cursor, at.slot, flags|at.avail(), &q.plain, got, n)
+	}
+	return got, odd
+}
+
+func (q *Packed) giveRun(vw *view, n int, flags uint16) {
+	at := q.next
+	q.next = at.forward(uint16(n), q.num)
+	if flags == 0 && q.inOrder { // see window.fold
+		q.put(vw, at, guestmem.MakeSlot(uint32(n), q.plain.IDs[n-1], at.used()), at.avail())
+		return
+	}
+	used := at.used() | flags
+	for i, id := range q.plain.IDs[:n] {
+		length := uint32(1)
+		if flags != 0 {
+			length = q.written[i%buf.Burst]
+		}
+		q.put(vw, at, guestmem.MakeSlot(length, id, used), at.avail()|flags)
+		if at.slot++; uint32(at.slot) == q.num {
+			at = position{0, !at.wrap}
+			used = at.used() | flags
+		}
+	}
+}
+
 func (q *Packed) peek(vw *view, n int) {
 	w := &q.window
-	at, ahead := q.next, uint32(0)
+	at, ahead := q.next, q.unseen()
 	for i := range w.chains {
 		at = at.forward(w.chains[i].slots, q.num)
 		ahead += uint32(w.chains[i].slots)
 	}
-	// The window's slices are locals meanwhile: the loop is most of a burst's work.
-	descs, chains := w.descs, w.chains
-	want := at.avail()
-	for ; n > 0 && ahead < q.num && len(descs) < maxPieces; n-- {
+	for ; n > 0 && ahead < q.num && w.room(); n-- {
 		s, addr := vw.packed.Pair(at.slot)
-		if s.Flags()&(guestmem.DescAvail|guestmem.DescUsed) != want {
-			break
+		if !at.holds(s.Flags()) {
+			return
 		}
 		d := guestmem.Desc{Addr: addr, Len: s.Len(), Flags: s.Flags() & guestmem.DescMeaning, Next: s.ID()}
-		slots := uint16(1)
-		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
-			chains = chains[:len(chains)+1]
-			chains[len(chains)-1].single(len(descs), s.ID(), s.Flags())
-			descs = append(descs, d)
-		} else {
-			w.descs, w.chains = descs, chains
-			slots, w.why = q.load(vw, at, &d, q.num-ahead)
-			descs, chains = w.descs, w.chains
-			if w.why != ReasonNone {
-				break
-			}
+		var slots uint16
+		if slots, w.why = q.load(vw, at, &d, q.num-ahead); w.why != ReasonNone {
+			return
 		}
 		ahead += uint32(slots)
-		if at.slot += slots; uint32(at.slot) >= q.num {
-			at = position{at.slot - uint16(q.num), !at.wrap}
-			want = at.avail()
-		}
+		at = at.forward(slots, q.num)
 	}
-	w.descs, w.chains = descs, chains
+}
+
+// unseen is how many slots were given back that the driver does not know of: no chain
+// goes on in them.
+func (q *Packed) unseen() uint32 {
+	switch {
+	case !q.held:
+		return 0
+	case q.next.wrap != q.heldAt.wrap:
+		return q.num - uint32(q.heldAt.slot) + uint32(q.next.slot)
+	}
+	return uint32(q.next.slot - q.heldAt.slot)
 }
 
 // load reads the chain that begins at at with descriptor d: slots in a row, at most
@@ -247,14 +275,7 @@ func (q *Packed) complete(vw *view, n int) {
 			// tells our successor how many slots this element stands for.
 			length = uint32(c.slots)
 		}
-		s := guestmem.MakeSlot(length, c.id, flags)
-		if !q.held {
-			q.hold(at, s)
-			// Length and id are in place already, for a successor that finds only
-			// the flags missing.
-			s = guestmem.MakeSlot(length, c.id, c.head)
-		}
-		vw.packed.SetSlot(at.slot, s)
+		q.put(vw, at, guestmem.MakeSlot(length, c.id, flags), c.head)
 		slots += uint32(c.slots)
 		if at.slot += c.slots; uint32(at.slot) >= q.num {
 			at = position{at.slot - uint16(q.num), !at.wrap}
@@ -266,10 +287,15 @@ func (q *Packed) complete(vw *view, n int) {
 	q.window.drop(n)
 }
 
-// hold keeps s, the used element at at, for publish: in its slot it has not its flags,
-// with which it is used.
-func (q *Packed) hold(at position, s guestmem.Slot) {
-	q.held, q.heldAt, q.heldSlot = true, at, s
+// put writes the used element s of the chain at at, whose first slot has flags head.
+// The first of a burst is kept for publish: in its slot are length and id already, for
+// a successor that finds only the flags missing, with which it is used.
+func (q *Packed) put(vw *view, at position, s guestmem.Slot, head uint16) {
+	if !q.held {
+		q.held, q.heldAt, q.heldSlot = true, at, s
+		s = guestmem.MakeSlot(s.Len(), s.ID(), head)
+	}
+	vw.packed.SetSlot(at.slot, s)
 }
 
 func (q *Packed) publish(vw *view) (news, call bool) {

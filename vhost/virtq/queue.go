@@ -12,6 +12,12 @@ import (
 type format interface {
 	// find is the ring at cfg's addresses in t.
 	find(t *guestmem.Table, cfg *Config, vw *view) error
+	// run reads up to n plain chains, whose descriptors have flags, into plain. odd: a
+	// chain that is not plain waits behind them.
+	run(vw *view, flags uint16, n int) (got int, odd bool)
+	// giveRun gives the first n > 0 chains of plain back, so far unseen by the driver:
+	// those of a run with flags DescWrite with the bytes in written.
+	giveRun(vw *view, n int, flags uint16)
 	// peek reads up to n chains behind those in the window into it, as far as it has
 	// room. A bad chain ends it: window.why.
 	peek(vw *view, n int)
@@ -46,10 +52,12 @@ type queue struct {
 	inOrder   bool
 	net       uint64 // Net... masks
 
-	window window
-	hdr    NetHeader       // private copy of the present frame's
-	pieces []guestmem.Span // one received frame's buffers
-	filled int             // buffers in a Dequeue's vector, for Fault
+	plain   guestmem.Run
+	written [buf.Burst]uint32 // bytes that we wrote to each chain of plain
+	window  window
+	hdr     NetHeader       // private copy of the present frame's
+	pieces  []guestmem.Span // one received frame's buffers
+	filled  int             // buffers in a Dequeue's vector, for Fault
 	// onBroken pokes the control side; it does not block.
 	onBroken func()
 

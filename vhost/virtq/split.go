@@ -1,6 +1,9 @@
 package virtq
 
-import "baton/vhost/guestmem"
+import (
+	"baton/dataplane/buf"
+	"baton/vhost/guestmem"
+)
 
 // Split is a split virtqueue (virtio 1.2 section 2.7).
 //
@@ -98,6 +101,32 @@ func (q *Split) disarm(vw *view) {
 	}
 }
 
+func (q *Split) run(vw *view, flags uint16, n int) (int, bool) {
+	waiting := uint32(vw.split.AvailIdx() - q.lastAvail)
+	if waiting > q.num {
+		return 0, true // peek says why
+	}
+	return vw.split.Run(&vw.cursor, q.lastAvail, flags, &q.plain, min(n, int(waiting)))
+}
+
+func (q *Split) giveRun(vw *view, n int, flags uint16) {
+	used, ids := q.used, q.plain.IDs[:n]
+	switch {
+	case flags != 0:
+		for i, id := range ids {
+			vw.split.SetUsed(used+uint16(i), uint32(id), q.written[i%buf.Burst])
+		}
+	case q.inOrder: // the last one's id, where the first one's would be (see window.fold)
+		vw.split.SetUsed(used, uint32(ids[n-1]), 0)
+	default:
+		for i, id := range ids {
+			vw.split.SetUsed(used+uint16(i), uint32(id), 0)
+		}
+	}
+	q.used += uint16(n)
+	q.lastAvail += uint16(n)
+}
+
 func (q *Split) peek(vw *view, n int) {
 	w := &q.window
 	at := q.lastAvail + uint16(len(w.chains))
@@ -106,30 +135,18 @@ func (q *Split) peek(vw *view, n int) {
 		w.why = ReasonAvailJump
 		return
 	}
-	// The window's slices are locals meanwhile: the loop is most of a burst's work.
-	descs, chains := w.descs, w.chains
-	for left := min(n, int(waiting)-len(chains)); left > 0 && len(descs) < maxPieces; left-- {
+	for left := min(n, int(waiting)-len(w.chains)); left > 0 && w.room(); left-- {
 		head := vw.split.AvailEntry(at)
 		if uint32(head) >= q.num {
 			w.why = ReasonBadHead
-			break
+			return
 		}
 		d := vw.split.Desc(head)
-		if d.Flags&(guestmem.DescNext|guestmem.DescIndirect) == 0 {
-			chains = chains[:len(chains)+1]
-			chains[len(chains)-1].single(len(descs), head, 0)
-			descs = append(descs, d)
-		} else {
-			w.descs, w.chains = descs, chains
-			w.why = q.load(vw, head, &d)
-			descs, chains = w.descs, w.chains
-			if w.why != ReasonNone {
-				break
-			}
+		if w.why = q.load(vw, head, &d); w.why != ReasonNone {
+			return
 		}
 		at++
 	}
-	w.descs, w.chains = descs, chains
 }
 
 // load reads the rest of the chain whose first descriptor is d.

@@ -1,9 +1,6 @@
 package virtq
 
-import (
-	"baton/dataplane/buf"
-	"baton/vhost/guestmem"
-)
+import "baton/vhost/guestmem"
 
 // chain is one chain of a ring as the worker read it: a run of the window's
 // descriptors, indirect tables resolved, and what the ring's format needs to give the
@@ -17,13 +14,6 @@ type chain struct {
 	written    uint32 // bytes that we wrote, for the used element
 }
 
-// single makes c the chain of one descriptor. Field by field: a copy of the whole
-// would wait for its parts to be stored.
-func (c *chain) single(first int, id, head uint16) {
-	c.first, c.num, c.id, c.slots, c.head = uint16(first), 1, id, 1, head
-	c.cut, c.written = false, 0
-}
-
 // window is the part of the ring that the worker has read and not given back yet:
 // private copies. Every field of a descriptor was read by one load, here and
 // nowhere else, so that what is checked is what is used.
@@ -34,30 +24,6 @@ type window struct {
 	chains []chain
 	descs  []guestmem.Desc
 	why    Reason // why the chain behind the last one is bad, or ReasonNone
-	// spans are where the first descriptors' buffers are: see find.
-	spans [quick]guestmem.Span
-	found int // how many of them
-}
-
-// quick is how many descriptors of a window are looked up at once: a burst of frames in
-// one buffer each.
-const quick = buf.Burst
-
-// find looks up the first descriptors' buffers and starts loading them, for a write if
-// so. A span without length is left to the slow path, which knows why.
-func (w *window) find(cur *guestmem.Cursor, write bool) {
-	w.found = min(len(w.descs), quick)
-	cur.Spans(w.descs[:w.found], w.spans[:])
-	guestmem.Prefetch(w.spans[:w.found], write)
-}
-
-// simple is the buffer of a chain of one descriptor, with flags as given, in one
-// region. Other chains have none here, whatever is right or wrong with them.
-func (w *window) simple(c *chain, flags uint16) (s guestmem.Span, ok bool) {
-	if c.num != 1 || int(c.first) >= w.found || w.descs[c.first].Flags&guestmem.DescWrite != flags {
-		return guestmem.Span{}, false
-	}
-	return w.spans[c.first%quick], !c.cut
 }
 
 func newWindow() window {
@@ -69,7 +35,7 @@ func newWindow() window {
 
 // reset forgets all chains; the ring still has them.
 func (w *window) reset() {
-	w.chains, w.descs, w.found, w.why = w.chains[:0], w.descs[:0], 0, ReasonNone
+	w.chains, w.descs, w.why = w.chains[:0], w.descs[:0], ReasonNone
 }
 
 // drop takes the first n chains out of the window.
@@ -77,7 +43,6 @@ func (w *window) drop(n int) {
 	if n == 0 {
 		return
 	}
-	w.found = 0
 	if n == len(w.chains) {
 		w.chains, w.descs = w.chains[:0], w.descs[:0]
 		return
