@@ -56,9 +56,12 @@ func loadPin(path string) (p pin, err error) {
 	if p.Peer = v.Peer; p.Peer == "" {
 		return pin{}, fmt.Errorf("%s: names no front end", path)
 	}
-	for text, bits := range map[string]*uint64{v.Offered: &p.Offered, v.Acked: &p.Acked} {
-		if _, err := fmt.Sscanf(text, "0x%x", bits); err != nil {
-			return pin{}, fmt.Errorf("%s: features %.40q: %w", path, text, err)
+	for _, f := range []struct {
+		text string
+		bits *uint64
+	}{{v.Offered, &p.Offered}, {v.Acked, &p.Acked}} {
+		if _, err := fmt.Sscanf(f.text, "0x%x", f.bits); err != nil {
+			return pin{}, fmt.Errorf("%s: features %.40q: %w", path, f.text, err)
 		}
 	}
 	return p, nil

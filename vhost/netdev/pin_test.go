@@ -171,3 +171,17 @@ func TestLegacyDriverIsNotForgetful(t *testing.T) {
 		g.headerIs(10)
 	}
 }
+
+// A guest that acknowledged all that it was offered is known by the next process too.
+func TestPinOfAllThatWasOffered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "vm1.json")
+	g := newRig(t, func(c *netdev.Config) { c.Pin, c.Without = file, proto.FeatureLogAll })
+	g.dev.Connected(vmOne)
+	all := g.dev.Features()
+	g.ok(g.dev.SetFeatures(all))
+	g.restart(netdev.Config{Pin: file, Without: netdev.Offloads})
+	g.dev.Connected(vmOne)
+	if got := g.dev.Features(); got != all {
+		t.Errorf("offered %#x after the restart, want %#x", got, all)
+	}
+}
