@@ -3,7 +3,6 @@ package netdev
 import (
 	"fmt"
 
-	"baton/dataplane/port"
 	"baton/vhost/proto"
 )
 
@@ -67,22 +66,6 @@ func meant(f uint64) uint64 {
 		f |= proto.FeatureCsum // super-segments have partial checksums
 	}
 	return f&^toGuest | consistent(f)&toGuest
-}
-
-// takes is what a guest with features f takes unfinished.
-func takes(f uint64) (o port.Offloads) {
-	f = meant(f)
-	for bit, offload := range map[uint64]port.Offloads{
-		proto.FeatureGuestCsum: port.OffloadCsum,
-		proto.FeatureGuestTSO4: port.OffloadTSO4,
-		proto.FeatureGuestTSO6: port.OffloadTSO6,
-		proto.FeatureGuestECN:  port.OffloadECN,
-	} {
-		if f&bit != 0 {
-			o |= offload
-		}
-	}
-	return o
 }
 
 // Features implements proto.Backend: only what works, and to a front end that comes

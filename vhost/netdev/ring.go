@@ -47,7 +47,7 @@ var (
 
 // ringConfig is what virtq needs to run r under the device's features.
 func (d *Device) ringConfig(r *ring) virtq.Config {
-	c := virtq.Config{
+	return virtq.Config{
 		Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, Base: r.base,
 		HeaderSize: headerSize(d.features),
 		Mergeable:  d.features&proto.FeatureMrgRxbuf != 0,
@@ -59,7 +59,6 @@ func (d *Device) ringConfig(r *ring) virtq.Config {
 		Log:        d.activeLog(),
 		LogUsed:    r.logUsed, LogUsedAddr: r.logAddr,
 	}
-	return c
 }
 
 // packed tells the format of all rings. Caller holds mu.
@@ -135,7 +134,7 @@ func (d *Device) enabled(r *ring) bool {
 // publish shows a running ring to its worker, and wakes it: it may sleep with chains
 // waiting in a ring that it could not see before.
 func (d *Device) publish(r *ring) {
-	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll, takes: takes(d.features)})
+	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll, takes: virtq.Offloads(meant(d.features))})
 	if r.index&1 == 1 {
 		signal(r.kick)
 	}
