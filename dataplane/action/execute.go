@@ -119,9 +119,9 @@ type editor struct {
 func (e *editor) locateSum(proto uint8) {
 	switch {
 	case proto == flow.ProtoTCP:
-		e.sum = 16
+		e.sum = hdr.TCPChecksumAt
 	case proto == flow.ProtoUDP:
-		e.sum, e.udp = 6, true
+		e.sum, e.udp = hdr.UDPChecksumAt, true
 	case proto == flow.ProtoICMPv6 && e.v6:
 		e.sum = 2
 	}

@@ -8,6 +8,22 @@ const (
 	UDPSize = 8
 )
 
+// Offsets of the checksum in the transport headers, in bytes.
+const (
+	TCPChecksumAt = 16
+	UDPChecksumAt = 6
+)
+
+// TCPFlagsAt is the offset of a TCP header's flags, in bytes. Flags that offloads look
+// at (RFC 9293 3.1, RFC 3168 6.1):
+const (
+	TCPFlagsAt = 13
+
+	TCPFIN uint8 = 0x01
+	TCPPSH uint8 = 0x08
+	TCPCWR uint8 = 0x80
+)
+
 // TCP is a segment from its first byte on.
 type TCP []byte
 

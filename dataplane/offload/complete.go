@@ -8,12 +8,6 @@ import (
 // txAll are the flags that say what is to be done with a frame, and where.
 const txAll = buf.TxWork | buf.TxTunnelMask | buf.TxIPCksum | buf.TxIPv4 | buf.TxIPv6 | buf.TxOuterIPCksum | buf.TxOuterIPv4
 
-// Offsets of the checksum in the TCP and UDP headers.
-const (
-	tcpSum = 16
-	udpSum = 6
-)
-
 // l4At is where the L4 header begins, in a tunnel the inner one.
 func l4At(flags uint64, l buf.Lengths) int {
 	at := l.L2 + l.L3
@@ -36,9 +30,9 @@ func Complete(b *buf.Buf) bool {
 	if flags&buf.TxL4Mask == 0 {
 		return true
 	}
-	sumAt := tcpSum
+	sumAt := hdr.TCPChecksumAt
 	if flags&buf.TxL4Mask == buf.TxUDPCksum {
-		sumAt = udpSum
+		sumAt = hdr.UDPChecksumAt
 	}
 	if b.Next != nil || flags&buf.TxTCPSeg != 0 || !hdr.Complete(b.Data(), l4At(flags, b.Lengths()), sumAt) {
 		return false

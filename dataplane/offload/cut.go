@@ -8,18 +8,6 @@ import (
 	"baton/dataplane/stats"
 )
 
-// Sizes in bytes, and flags of the TCP header's byte 13 (RFC 9293 3.1, RFC 3168 6.1).
-const (
-	ip4Size = 20
-	ip6Size = 40
-	tcpSize = 20
-	udpSize = 8
-
-	tcpFIN = 0x01
-	tcpPSH = 0x08
-	tcpCWR = 0x80
-)
-
 // MaxSegments is the most segments that one super-segment is cut into: 64 KiB at
 // 48 bytes each, the smallest segment that Linux lets a peer ask for
 // (tcp_min_snd_mss). Smaller ones would cost the worker more than they bring anybody.
@@ -75,7 +63,7 @@ func (c *Cutter) Start(b *buf.Buf, leave bool) stats.DropReason {
 	c.reader = b.Reader()
 	c.reader.Skip(end)
 	// The sum that the sender left is of the whole: without its length it is of any segment.
-	c.pseudo = uint32(binary.BigEndian.Uint16(c.head[c.tcp+tcpSum:])) + uint32(^uint16(b.Len()-c.tcp))
+	c.pseudo = uint32(binary.BigEndian.Uint16(c.head[c.tcp+hdr.TCPChecksumAt:])) + uint32(^uint16(b.Len()-c.tcp))
 	c.flags &^= txAll
 	if leave {
 		c.flags |= b.OlFlags & txAll &^ buf.TxTCPSeg
@@ -91,20 +79,20 @@ func (c *Cutter) Start(b *buf.Buf, leave bool) stats.DropReason {
 // the payload is no more than can be cut.
 func (c *Cutter) fits(l buf.Lengths, end int) bool {
 	b := c.b
-	if c.flags&buf.TxTCPSeg == 0 || c.size == 0 || l.L4 < tcpSize || end > int(b.DataLen) || b.Len() < end || b.Len()-c.tcp > 0xffff {
+	if c.flags&buf.TxTCPSeg == 0 || c.size == 0 || l.L4 < hdr.TCPSize || end > int(b.DataLen) || b.Len() < end || b.Len()-c.tcp > 0xffff {
 		return false
 	}
 	if (b.Len()-end+c.size-1)/c.size > MaxSegments {
 		return false
 	}
 	f := b.Data()
-	if c.flags&buf.TxTunnelMask != 0 && (l.OuterL2 == 0 || l.OuterL3 != ip4Size || l.L2 < udpSize || f[c.outerIP] != 0x45) {
+	if c.flags&buf.TxTunnelMask != 0 && (l.OuterL2 == 0 || l.OuterL3 != hdr.IPv4Size || l.L2 < hdr.UDPSize || f[c.outerIP] != 0x45) {
 		return false
 	}
 	if c.v6 {
-		return l.L3 >= ip6Size
+		return l.L3 >= hdr.IPv6Size
 	}
-	return l.L3 >= ip4Size && int(f[c.ip]&15)*4 == l.L3
+	return l.L3 >= hdr.IPv4Size && int(f[c.ip]&15)*4 == l.L3
 }
 
 // Left is the number of segments that are to come.
@@ -146,12 +134,12 @@ func (c *Cutter) Next(cache *buf.Cache) *buf.Buf {
 func (c *Cutter) edit(f []byte) {
 	if c.outerIP != 0 {
 		c.length4(f[c.outerIP:])
-		udp := f[c.outerIP+ip4Size:]
+		udp := f[c.outerIP+hdr.IPv4Size:]
 		binary.BigEndian.PutUint16(udp[4:], uint16(len(udp))) // its checksum is 0: none
 	}
 	if c.v6 {
 		ip := f[c.ip:]
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ip6Size))
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-hdr.IPv6Size))
 	} else {
 		c.length4(f[c.ip:])
 	}
@@ -159,15 +147,15 @@ func (c *Cutter) edit(f []byte) {
 	seq := binary.BigEndian.Uint32(tcp[4:]) + uint32(c.num)*uint32(c.size)
 	binary.BigEndian.PutUint32(tcp[4:], seq)
 	if c.left > 0 {
-		tcp[13] &^= tcpFIN | tcpPSH
+		tcp[hdr.TCPFlagsAt] &^= hdr.TCPFIN | hdr.TCPPSH
 	}
 	if c.num > 0 {
-		tcp[13] &^= tcpCWR
+		tcp[hdr.TCPFlagsAt] &^= hdr.TCPCWR
 	}
 	sum := ^hdr.Finish(c.pseudo + uint32(len(tcp))) // folded
-	binary.BigEndian.PutUint16(tcp[tcpSum:], sum)
+	binary.BigEndian.PutUint16(tcp[hdr.TCPChecksumAt:], sum)
 	if c.flags&buf.TxL4Mask == 0 {
-		binary.BigEndian.PutUint16(tcp[tcpSum:], hdr.Finish(hdr.Sum(tcp, 0)))
+		binary.BigEndian.PutUint16(tcp[hdr.TCPChecksumAt:], hdr.Finish(hdr.Sum(tcp, 0)))
 	}
 }
 

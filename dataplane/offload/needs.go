@@ -2,6 +2,7 @@ package offload
 
 import (
 	"baton/dataplane/buf"
+	"baton/dataplane/hdr"
 	"baton/dataplane/port"
 )
 
@@ -33,7 +34,7 @@ func Needs(b *buf.Buf) port.Offloads {
 	if tunnel && b.Lengths().SegSize < hardwareSegment {
 		return unmet
 	}
-	if at := l4At(flags, b.Lengths()) + 13; at >= int(b.DataLen) || b.Data()[at]&tcpCWR != 0 {
+	if at := l4At(flags, b.Lengths()) + hdr.TCPFlagsAt; at >= int(b.DataLen) || b.Data()[at]&hdr.TCPCWR != 0 {
 		need |= port.OffloadECN
 	}
 	return need

@@ -4,6 +4,7 @@ import (
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
+	"baton/dataplane/hdr"
 	"baton/dataplane/pmtu"
 	"baton/dataplane/stats"
 )
@@ -51,7 +52,7 @@ func (w *Worker) tooBig(r *rxQueue, i int, l *action.List) bool {
 	b, l2 := k.rx[i&(buf.Burst-1)], l2Size(&k.flows.Keys[i&(buf.Burst-1)])
 	mtu := w.tunnelFrame - l2
 	if l.Verdict == action.VerdictOutput {
-		mtu = w.outs[k.out[i&(buf.Burst-1)]].maxFrame - ethSize
+		mtu = w.outs[k.out[i&(buf.Burst-1)]].maxFrame - hdr.EthernetSize
 	}
 	if b.WireLen() <= mtu+l2 {
 		return false
@@ -68,18 +69,13 @@ func (w *Worker) tooBig(r *rxQueue, i int, l *action.List) bool {
 	return true
 }
 
-const (
-	ethSize  = 14
-	vlanSize = 4
-)
-
 // l2Size is the size of a frame's Ethernet header and VLAN tags.
 func l2Size(k *flow.Key) int {
-	n := ethSize
+	n := hdr.EthernetSize
 	if k.VLAN != 0 {
-		n += vlanSize
+		n += hdr.VLANSize
 		if k.EthType == flow.EtherTypeVLAN {
-			n += vlanSize
+			n += hdr.VLANSize
 		}
 	}
 	return n

@@ -9,6 +9,7 @@ import (
 
 	"baton/dataplane/buf"
 	"baton/dataplane/cache"
+	"baton/dataplane/hdr"
 	"baton/dataplane/overlay"
 	"baton/dataplane/pipeline"
 	"baton/dataplane/port"
@@ -284,7 +285,7 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 		if s.port == nil || s.underlay {
 			continue
 		}
-		w.outs[i].maxFrame = w.guestMTU(snap, s.name) + ethSize
+		w.outs[i].maxFrame = w.guestMTU(snap, s.name) + hdr.EthernetSize
 	}
 	for i := range w.rxqs {
 		r := &w.rxqs[i]
@@ -298,7 +299,7 @@ func (w *Worker) refresh(snap *pipeline.Snapshot) {
 // guestMTU is the MTU that the guest of a port was told (flow.Binding.MTU): it gets
 // nothing larger (virtio 1.2, 5.1.6.4).
 func (w *Worker) guestMTU(snap *pipeline.Snapshot, name string) int {
-	mtu := noLimit - ethSize
+	mtu := noLimit - hdr.EthernetSize
 	if e := w.pool.cfg.Endpoint; e != nil {
 		mtu = e.InnerMTU()
 	}

@@ -37,12 +37,6 @@ const (
 	netGSOECN   = 0x80
 )
 
-// Offsets of the checksum in the TCP and UDP headers.
-const (
-	tcpSumAt = 16
-	udpSumAt = 6
-)
-
 // MaxSegments is the most segments that one super-segment may be of: 64 KiB at 512
 // bytes each, which is less than the segment size of the smallest packets that every
 // host takes (536, RFC 9293 3.7.1, less 12 bytes of timestamps). With smaller ones a
@@ -109,9 +103,9 @@ func (h *NetHeader) decodeOffload(b *buf.Buf, features uint64) HeaderVerdict {
 		return HeaderTooBig
 	}
 	l, ok := locate(b.Data())
-	sumAt := tcpSumAt
+	sumAt := hdr.TCPChecksumAt
 	if l.proto == hdr.ProtoUDP {
-		sumAt = udpSumAt
+		sumAt = hdr.UDPChecksumAt
 	}
 	// With bytes behind the IP packet the sum that virtio means is not a NIC's.
 	if !ok || l.ipSize != b.Len()-l.l2 || l.l2+l.l3 != start || offset != sumAt {
@@ -143,7 +137,7 @@ func (h *NetHeader) decodeSegments(b *buf.Buf, features uint64, start, offset in
 	l, ok := locate(b.Data())
 	// Fragments are among what locate does not find: each would carry TCP bytes in
 	// another place than the segments would.
-	if !ok || l.proto != hdr.ProtoTCP || l.v6 != v6 || l.l2+l.l3 != start || offset != tcpSumAt {
+	if !ok || l.proto != hdr.ProtoTCP || l.v6 != v6 || l.l2+l.l3 != start || offset != hdr.TCPChecksumAt {
 		return HeaderBad
 	}
 	if b.Len()-l.l2 > maxIPSize {
@@ -186,9 +180,9 @@ func (h *NetHeader) Encode(b *buf.Buf, features uint64, numBuffers uint16) bool 
 // encodeOffload is Encode of a frame with buf.TxWork.
 func (h *NetHeader) encodeOffload(b *buf.Buf, features uint64) bool {
 	flags, l := b.OlFlags, b.Lengths()
-	sumAt := tcpSumAt
+	sumAt := hdr.TCPChecksumAt
 	if flags&buf.TxL4Mask == buf.TxUDPCksum {
-		sumAt = udpSumAt
+		sumAt = hdr.UDPChecksumAt
 	}
 	end := l.L2 + l.L3 + max(l.L4, sumAt+2)
 	l4 := flags & buf.TxL4Mask
@@ -203,7 +197,7 @@ func (h *NetHeader) encodeOffload(b *buf.Buf, features uint64) bool {
 		if flags&buf.TxIPv6 != 0 {
 			gso, need = netGSOTCPv6, NetGuestTSO6
 		}
-		if b.Data()[l.L2+l.L3+13]&tcpCWR != 0 {
+		if b.Data()[l.L2+l.L3+hdr.TCPFlagsAt]&hdr.TCPCWR != 0 {
 			gso |= netGSOECN
 			need |= NetGuestECN
 		}

@@ -8,9 +8,6 @@ import (
 	"baton/dataplane/port"
 )
 
-// tcpCWR is the congestion-window-reduced flag in byte 13 of a TCP header (RFC 3168 6.1).
-const tcpCWR = 0x80
-
 // typeServiceVLAN is the EtherType of an 802.1ad tag.
 const typeServiceVLAN = 0x88a8
 
@@ -140,7 +137,7 @@ func (l *layout) fixSize(b *buf.Buf) bool {
 	binary.BigEndian.PutUint16(f[2:], uint16(size))
 	hdr.IPv4(f[:l.l3]).SetChecksum()
 	pseudo := hdr.Pseudo(f[12:16], f[16:20], hdr.ProtoTCP, size-l.l3)
-	binary.BigEndian.PutUint16(f[l.l3+tcpSumAt:], ^hdr.Finish(pseudo))
+	binary.BigEndian.PutUint16(f[l.l3+hdr.TCPChecksumAt:], ^hdr.Finish(pseudo))
 	return true
 }
 

@@ -57,9 +57,9 @@ func Locate(frame []byte) (l Layout) {
 // sumAt is the offset of the L4 checksum.
 func (l Layout) sumAt() int {
 	if l.Proto == hdr.ProtoTCP {
-		return l.L4 + 16
+		return l.L4 + hdr.TCPChecksumAt
 	}
-	return l.L4 + 6
+	return l.L4 + hdr.UDPChecksumAt
 }
 
 // pseudo is the pseudo header's sum for an L4 packet of size bytes.
@@ -133,10 +133,10 @@ func Cut(frame []byte, segSize int) (out [][]byte) {
 		t := tcp.Fields()
 		t.Seq += uint32(num * segSize)
 		if len(payload) > 0 {
-			t.Flags &^= 0x09 // FIN, PSH
+			t.Flags &^= hdr.TCPFIN | hdr.TCPPSH
 		}
 		if num > 0 {
-			t.Flags &^= 0x80 // CWR
+			t.Flags &^= hdr.TCPCWR
 		}
 		tcp.Encode(t)
 		tcp.SetChecksum(l.pseudo(f, len(tcp)))
