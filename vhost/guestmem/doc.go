@@ -8,8 +8,10 @@
 //	| hugetlb|-------------->| region 1 |<------| front-end user -> host   |
 //	+--------+               +----------+       +--------------------------+
 //	                                                  |            |
-//	                                             Cursor, Span   SplitRing
+//	                                             Cursor, Span   SplitRing, PackedRing
 //	                                             (frame bytes)  (ring fields)
+//
+// Log is the dirty log of a migration, mapped in the same way.
 //
 // Invariants:
 //   - No address that a peer names is used before its whole range was checked
@@ -26,6 +28,6 @@
 // 16-bit fields are loaded through the aligned 32-bit word around them (which never leaves
 // the page). Hosts are little-endian, as virtio's modern layout is: amd64, arm64.
 //
-// Callers: Map, Table and Try from a device's control goroutine; Cursor, Span and
-// SplitRing from the worker that polls the ring.
+// Callers: Map, Table, NewLog and Try from a device's control goroutine; Cursor, Span,
+// the rings and Log.Mark from the worker that polls the ring.
 package guestmem

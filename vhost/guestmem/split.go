@@ -51,8 +51,8 @@ type SplitRing struct {
 	mask              uint16
 }
 
-// CheckSplitAddr checks a ring's addresses and size without memory
-// (virtio 1.2 section 2.7: 16, 2 and 4 bytes).
+// CheckSplitAddr checks a ring's addresses without memory (virtio 1.2 section 2.7: 16,
+// 2 and 4 bytes).
 func CheckSplitAddr(desc, avail, used uint64) error {
 	if desc%16 != 0 || avail%2 != 0 || used%4 != 0 {
 		return fmt.Errorf("%w: descriptors %#x (16), available %#x (2), used %#x (4)", ErrAlign, desc, avail, used)

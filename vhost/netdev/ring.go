@@ -38,7 +38,6 @@ func newRing(index int) *ring {
 
 var (
 	errRunning  = errors.New("the ring is running: stop it first")
-	errRingNum  = errors.New("want a power of two up to 32768")
 	errBase     = errors.New("want at most 65535")
 	errNotEvent = errors.New("the descriptor is not an eventfd")
 

@@ -151,8 +151,10 @@ func (d *Device) SetVringNum(i int, num uint32) error {
 	r, err := d.at(i)
 	switch {
 	case err != nil:
-	case num == 0 || num > guestmem.MaxSplitNum || num&(num-1) != 0 && d.acked && !d.packed():
-		err = errRingNum // of a packed ring any number; before the format is known it may be one
+	case num == 0 || num > guestmem.MaxPackedNum:
+		err = guestmem.ErrPackedSize
+	case num&(num-1) != 0 && d.acked && !d.packed(): // before the format is known it may be a packed ring's
+		err = guestmem.ErrRingSize
 	case r.live != nil && num != r.num:
 		err = errRunning
 	default:

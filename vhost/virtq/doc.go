@@ -29,5 +29,5 @@
 //
 // Callers: the worker that polls the ring calls everything named in Ring as the
 // worker's; the control side makes rings, swaps memory and descriptors (SetView,
-// SetCall, SetErr) and frees what it swapped out after a Quiesce.
+// Call and Err) and frees what it swapped out after a Quiesce.
 package virtq

@@ -1,5 +1,5 @@
-// Package drivertest is the driver side of a split ring over a memory file, as bare
-// as it gets, so that tests can write anything a guest could write.
+// Package drivertest is the driver side of split and packed rings over a memory file,
+// as bare as it gets, so that tests can write anything a guest could write.
 //
 //	memfd:  0        desc | avail | used ...      buffers ...       Size
 //	        guest address Guest+offset, front-end address User+offset
