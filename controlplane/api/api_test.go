@@ -185,20 +185,9 @@ func TestWholePlane(t *testing.T) {
 		t.Fatalf("hosts %v, error %v", hosts, err)
 	}
 
-	// One port more: a few rules, not the hundreds that there are.
-	before := len(t1.Changes())
-	p.apply(t, port("b99", "blue", "10.0.1.99", "h2"))
-	p.correct(t, "h1", t1)
-	n := 0
-	for _, c := range t1.Changes()[before:] {
-		n += agenttest.Entries(c)
-	}
-	if total := t1.Digest().Entries; n == 0 || n > 8 || total < 100 {
-		t.Errorf("one port of another host cost %d entries of %d", n, total)
-	}
+	p.onePortMore(t, t1)
 
 	// The controller restarts, and finds its hosts in step.
-	before = len(t1.Changes())
 	p.stop()
 	agenttest.Eventually(t, "session ended", func() error {
 		return agenttest.Want(a1.Status().Controller == "", "%+v", a1.Status())
@@ -216,7 +205,27 @@ func TestWholePlane(t *testing.T) {
 		t.Errorf("after a restart %d entries were sent, %d skipped", i.EntriesSent, i.EntriesSkipped)
 	}
 
-	// A join of the two networks, and its end.
+	p.join(t, t1, t2)
+}
+
+// onePortMore: a few rules, not the hundreds that there are.
+func (p *plane) onePortMore(t *testing.T, t1 *agenttest.Target) {
+	t.Helper()
+	before := len(t1.Changes())
+	p.apply(t, port("b99", "blue", "10.0.1.99", "h2"))
+	p.correct(t, "h1", t1)
+	n := 0
+	for _, c := range t1.Changes()[before:] {
+		n += agenttest.Entries(c)
+	}
+	if total := t1.Digest().Entries; n == 0 || n > 8 || total < 100 {
+		t.Errorf("one port of another host cost %d entries of %d", n, total)
+	}
+}
+
+// join makes a router between the two networks, and takes it away again.
+func (p *plane) join(t *testing.T, t1, t2 *agenttest.Target) {
+	t.Helper()
 	p.apply(t, "kind: Router\nname: r1\n---\nkind: Port\nname: r1b\nswitch: blue\nrouter: r1\nip: 10.0.1.1/24\n---\nkind: Port\nname: r1g\nswitch: green\nrouter: r1\nip: 10.0.2.1/24\n")
 	p.correct(t, "h1", t1)
 	refs := []model.Ref{{Kind: "ports", Name: "r1b"}, {Kind: "Port", Name: "r1g"}, {Kind: "router", Name: "r1"}}
@@ -266,6 +275,11 @@ func TestApply_WrongInputChangesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRequestsOfASmallNetwork(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	p.apply(t, base+port("vm1", "blue", "10.0.1.11", "h1"))
 	if _, err := p.client.Delete(t.Context(), model.Ref{Kind: "switch", Name: "blue"}); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("delete of a switch in use: %v", err)
 	}

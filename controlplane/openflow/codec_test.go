@@ -97,52 +97,59 @@ func good() *openflow.Rule {
 	return openflow.EncodeRule(&r)
 }
 
+// unknownField is a field that no message has.
+var unknownField = protowire.AppendVarint(protowire.AppendTag(nil, 200, protowire.VarintType), 1)
+
+// withAction makes a the rule's first action.
+func withAction(a *openflow.Action) func(*openflow.Rule) {
+	return func(r *openflow.Rule) { r.Actions[0] = a }
+}
+
+// spoiledRules are what is made of a good rule, and what is said of it.
+var spoiledRules = []struct {
+	name  string
+	spoil func(*openflow.Rule)
+	want  string
+}{
+	{"no id", func(r *openflow.Rule) { r.Id = nil }, "without table"},
+	{"unknown table", func(r *openflow.Rule) { r.Id.Table = 5 }, "no such table"},
+	{"table beyond a byte", func(r *openflow.Rule) { r.Id.Table += 256 }, "no such table"},
+	{"priority", func(r *openflow.Rule) { r.Id.Priority = 1 << 16 }, "highest priority"},
+	{"field order", func(r *openflow.Rule) { r.Id.Match = append(r.Id.Match, r.Id.Match[0]) }, "ascending"},
+	{"nil field", func(r *openflow.Rule) { r.Id.Match[0] = nil }, "ascending"},
+	{"unknown field", func(r *openflow.Rule) { r.Id.Match[0].Id = 31 }, "no field 31"},
+	{"huge field", func(r *openflow.Rule) { r.Id.Match[0].Id = 1<<32 - 1 }, "no field"},
+	{"short value", func(r *openflow.Rule) { r.Id.Match[0].Value = []byte{1} }, "value of 1"},
+	{"long mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = make([]byte, 5) }, "mask of 5"},
+	{"empty mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = make([]byte, 4) }, "empty mask"},
+	{"outside mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = []byte{255, 0, 0, 0} }, "outside its mask"},
+	{"too many actions", func(r *openflow.Rule) { r.Actions = make([]*openflow.Action, 65) }, "65 actions"},
+	{"nil action", withAction(nil), "empty"},
+	{"unknown op", withAction(&openflow.Action{Op: 12}), "no operation 12"},
+	{"op zero", withAction(&openflow.Action{}), "no operation 0"},
+	{"op beyond a byte", withAction(&openflow.Action{Op: 257}), "beyond 255"},
+	{"ends early", func(r *openflow.Rule) { r.Actions[0] = r.Actions[1] }, "not the last"},
+	{"goto nowhere", func(r *openflow.Rule) { r.Actions[1].Table = 9 }, "no such table"},
+	{"unused operand", func(r *openflow.Rule) { r.Actions[0].Port = 3 }, "does not use"},
+	{"value too wide", func(r *openflow.Rule) { r.Actions[0].Value = []byte{1, 2, 3} }, "does not use"},
+	{"value too long", func(r *openflow.Rule) { r.Actions[0].Value = make([]byte, 17) }, "17 bytes"},
+	{"set no field", withAction(&openflow.Action{Op: uint32(flow.OpSetField), Field: 99}), "no field 99"},
+	{"copy sizes", withAction(&openflow.Action{Op: uint32(flow.OpCopyField), Field: uint32(flow.FieldDatapath), Src: uint32(flow.FieldIPSrc)}), "16 bytes"},
+	{"drop without reason", withAction(&openflow.Action{Op: uint32(flow.OpDrop)}), "without a reason"},
+	{"drop reason", withAction(&openflow.Action{Op: uint32(flow.OpDrop), Reason: "bored"}), `no drop reason "bored"`},
+	{"flags", withAction(&openflow.Action{Op: uint32(flow.OpSetFlags), Num: 1 << 16}), "wider than 16"},
+	{"output none", withAction(&openflow.Action{Op: uint32(flow.OpOutput)}), "no port"},
+	{"unknown part of rule", func(r *openflow.Rule) { r.ProtoReflect().SetUnknown(unknownField) }, "does not know"},
+	{"unknown part of id", func(r *openflow.Rule) { r.Id.ProtoReflect().SetUnknown(unknownField) }, "does not know"},
+	{"unknown part of field", func(r *openflow.Rule) { r.Id.Match[0].ProtoReflect().SetUnknown(unknownField) }, "does not know"},
+	{"unknown part of action", func(r *openflow.Rule) { r.Actions[0].ProtoReflect().SetUnknown(unknownField) }, "does not know"},
+}
+
 func TestRule_Refused(t *testing.T) {
 	if _, err := openflow.DecodeRule(good()); err != nil {
 		t.Fatal(err)
 	}
-	tag := protowire.AppendVarint(protowire.AppendTag(nil, 200, protowire.VarintType), 1)
-	set := func(a *openflow.Action) func(*openflow.Rule) {
-		return func(r *openflow.Rule) { r.Actions[0] = a }
-	}
-	for _, c := range []struct {
-		name  string
-		spoil func(*openflow.Rule)
-		want  string
-	}{
-		{"no id", func(r *openflow.Rule) { r.Id = nil }, "without table"},
-		{"unknown table", func(r *openflow.Rule) { r.Id.Table = 5 }, "no such table"},
-		{"table beyond a byte", func(r *openflow.Rule) { r.Id.Table += 256 }, "no such table"},
-		{"priority", func(r *openflow.Rule) { r.Id.Priority = 1 << 16 }, "highest priority"},
-		{"field order", func(r *openflow.Rule) { r.Id.Match = append(r.Id.Match, r.Id.Match[0]) }, "ascending"},
-		{"nil field", func(r *openflow.Rule) { r.Id.Match[0] = nil }, "ascending"},
-		{"unknown field", func(r *openflow.Rule) { r.Id.Match[0].Id = 31 }, "no field 31"},
-		{"huge field", func(r *openflow.Rule) { r.Id.Match[0].Id = 1<<32 - 1 }, "no field"},
-		{"short value", func(r *openflow.Rule) { r.Id.Match[0].Value = []byte{1} }, "value of 1"},
-		{"long mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = make([]byte, 5) }, "mask of 5"},
-		{"empty mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = make([]byte, 4) }, "empty mask"},
-		{"outside mask", func(r *openflow.Rule) { r.Id.Match[0].Mask = []byte{255, 0, 0, 0} }, "outside its mask"},
-		{"too many actions", func(r *openflow.Rule) { r.Actions = make([]*openflow.Action, 65) }, "65 actions"},
-		{"nil action", set(nil), "empty"},
-		{"unknown op", set(&openflow.Action{Op: 12}), "no operation 12"},
-		{"op zero", set(&openflow.Action{}), "no operation 0"},
-		{"op beyond a byte", set(&openflow.Action{Op: 257}), "beyond 255"},
-		{"ends early", func(r *openflow.Rule) { r.Actions[0] = r.Actions[1] }, "not the last"},
-		{"goto nowhere", func(r *openflow.Rule) { r.Actions[1].Table = 9 }, "no such table"},
-		{"unused operand", func(r *openflow.Rule) { r.Actions[0].Port = 3 }, "does not use"},
-		{"value too wide", func(r *openflow.Rule) { r.Actions[0].Value = []byte{1, 2, 3} }, "does not use"},
-		{"value too long", func(r *openflow.Rule) { r.Actions[0].Value = make([]byte, 17) }, "17 bytes"},
-		{"set no field", set(&openflow.Action{Op: uint32(flow.OpSetField), Field: 99}), "no field 99"},
-		{"copy sizes", set(&openflow.Action{Op: uint32(flow.OpCopyField), Field: uint32(flow.FieldDatapath), Src: uint32(flow.FieldIPSrc)}), "16 bytes"},
-		{"drop without reason", set(&openflow.Action{Op: uint32(flow.OpDrop)}), "without a reason"},
-		{"drop reason", set(&openflow.Action{Op: uint32(flow.OpDrop), Reason: "bored"}), `no drop reason "bored"`},
-		{"flags", set(&openflow.Action{Op: uint32(flow.OpSetFlags), Num: 1 << 16}), "wider than 16"},
-		{"output none", set(&openflow.Action{Op: uint32(flow.OpOutput)}), "no port"},
-		{"unknown part of rule", func(r *openflow.Rule) { r.ProtoReflect().SetUnknown(tag) }, "does not know"},
-		{"unknown part of id", func(r *openflow.Rule) { r.Id.ProtoReflect().SetUnknown(tag) }, "does not know"},
-		{"unknown part of field", func(r *openflow.Rule) { r.Id.Match[0].ProtoReflect().SetUnknown(tag) }, "does not know"},
-		{"unknown part of action", func(r *openflow.Rule) { r.Actions[0].ProtoReflect().SetUnknown(tag) }, "does not know"},
-	} {
+	for _, c := range spoiledRules {
 		t.Run(c.name, func(t *testing.T) {
 			r := good()
 			c.spoil(r)

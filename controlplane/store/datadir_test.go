@@ -96,6 +96,35 @@ func TestFullDatabase(t *testing.T) {
 	}
 }
 
+// damages are what may become of a database's file.
+var damages = map[string]func([]byte) []byte{
+	"empty":        func(b []byte) []byte { return nil },
+	"short":        func(b []byte) []byte { return b[:100] },
+	"heads only":   func(b []byte) []byte { return b[:2*os.Getpagesize()] },
+	"cut":          func(b []byte) []byte { return b[:len(b)/20] },
+	"no heads":     func(b []byte) []byte { copy(b, make([]byte, 2*os.Getpagesize())); return b },
+	"all but head": func(b []byte) []byte { copy(b[2*os.Getpagesize():], bytes.Repeat([]byte{0xa5}, len(b))); return b },
+	"text":         func(b []byte) []byte { return bytes.Repeat([]byte("hello\n"), 10000) },
+}
+
+// checkDamaged opens the database in dir, whose file is damaged.
+func checkDamaged(t *testing.T, name, dir, file string) {
+	s, err := Open(limited(t), Config{DataDir: dir})
+	if err == nil {
+		s.Close()
+		t.Errorf("%s: opened", name)
+		return
+	}
+	for _, want := range []string{file + " is damaged", "restore", "move that folder away"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q lacks %q", name, err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "another controller") {
+		t.Errorf("%s: %q", name, err)
+	}
+}
+
 func TestDamagedDatabase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -117,33 +146,11 @@ func TestDamagedDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := os.Getpagesize()
-	for name, damage := range map[string]func([]byte) []byte{
-		"empty":        func(b []byte) []byte { return nil },
-		"short":        func(b []byte) []byte { return b[:100] },
-		"heads only":   func(b []byte) []byte { return b[:2*page] },
-		"cut":          func(b []byte) []byte { return b[:len(b)/20] },
-		"no heads":     func(b []byte) []byte { copy(b, make([]byte, 2*page)); return b },
-		"all but head": func(b []byte) []byte { copy(b[2*page:], bytes.Repeat([]byte{0xa5}, len(b))); return b },
-		"text":         func(b []byte) []byte { return bytes.Repeat([]byte("hello\n"), 10000) },
-	} {
+	for name, damage := range damages {
 		if err := os.WriteFile(file, damage(bytes.Clone(good)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(limited(t), Config{DataDir: dir})
-		if err == nil {
-			s.Close()
-			t.Errorf("%s: opened", name)
-			continue
-		}
-		for _, want := range []string{file + " is damaged", "restore", "move that folder away"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %q lacks %q", name, err, want)
-			}
-		}
-		if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "another controller") {
-			t.Errorf("%s: %q", name, err)
-		}
+		checkDamaged(t, name, dir, file)
 	}
 	if err := os.WriteFile(file, good, 0o600); err != nil {
 		t.Fatal(err)

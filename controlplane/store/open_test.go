@@ -38,8 +38,15 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func TestOpenRefuses(t *testing.T) {
-	t.Parallel()
+// refusedOpen is a configuration that cannot be opened, and what its error says.
+type refusedOpen struct {
+	name string
+	cfg  store.Config
+	want []string
+}
+
+// refusedOpens makes what is in the way of each.
+func refusedOpens(t *testing.T) []refusedOpen {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
@@ -53,18 +60,14 @@ func TestOpenRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
+	t.Cleanup(func() { socket.Close() })
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mute.Close()
+	t.Cleanup(func() { mute.Close() })
 	nobody := "http://127.0.0.1:" + freePort(t)
-	cases := []struct {
-		name string
-		cfg  store.Config
-		want []string
-	}{
+	return []refusedOpen{
 		{"nothing", store.Config{}, []string{"neither endpoints nor a data directory"}},
 		{"no URL", store.Config{Endpoints: []string{"localhost:2379"}}, []string{`endpoint "localhost:2379"`, "http://HOST:2379"}},
 		{"nobody there", store.Config{Endpoints: []string{nobody}}, []string{"cannot be reached within 1s", nobody, "connection refused"}},
@@ -83,7 +86,11 @@ func TestOpenRefuses(t *testing.T) {
 		{"no CA", store.Config{Endpoints: []string{"https://h"}, TLS: store.TLS{CA: "/nowhere"}}, []string{"/nowhere", "no such file"}},
 		{"bad pair", store.Config{Endpoints: []string{"https://h"}, TLS: store.TLS{Cert: file, Key: file}}, []string{"certificate " + file}},
 	}
-	for _, c := range cases {
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	for _, c := range refusedOpens(t) {
 		t.Run(c.name, func(t *testing.T) {
 			c.cfg.Timeout = time.Second
 			s, err := store.Open(testContext(t), c.cfg)
