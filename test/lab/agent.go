@@ -167,7 +167,7 @@ func (a *agentConn) end(id uint64, call *agentCall, timeout time.Duration, resul
 
 // answerSlack is added to an operation's own time limit: the serial port is
 // slow and two cores may be busy with other guests.
-const answerSlack = 15 * time.Second
+const answerSlack = time.Minute
 
 // Call asks the guest's agent for op and waits for the answer; result may be nil.
 // Calls may run at the same time.

@@ -26,7 +26,7 @@ func TestGuestDevice(t *testing.T) {
 		return g
 	}
 	a := start("vma", "stream,server=on")
-	must(t, a.WaitSocketFile(cable, 5*time.Second))
+	must(t, a.WaitSocketFile(cable, bootLimit))
 	b := start("vmb", "stream,server=off")
 	for i, g := range []*lab.Guest{a, b} {
 		must(t, g.WaitReady(bootLimit))
@@ -45,7 +45,7 @@ func TestGuestDevice(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, dst := range []string{"fd00::2", "10.0.0.2"} {
 			wg.Go(func() {
-				tr, err := a.SendTCP(b, dst, 1<<20, 3, 30*time.Second)
+				tr, err := a.SendTCP(b, dst, 1<<20, 3, transferLimit)
 				if err != nil || tr.Check(1<<20) != nil || tr.Sender.PathMTU != 1500 || tr.Mbits() <= 0 {
 					t.Errorf("%s: %+v, %v", dst, tr, err)
 				}
