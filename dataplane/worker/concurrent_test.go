@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,82 +42,96 @@ func TestConservation(t *testing.T) {
 			c.Handoffs = 64
 		})
 		defer l.end() // again when the test ends, which does no harm
-		var sent, arrived atomic.Uint64
-		seed := rapid.Uint64().Draw(rt, "seed")
-		alive := map[int]*double{}
-		add := func(id int) {
-			d := newDouble(t, fmt.Sprintf("p%d", id), port.KindVhost, rapid.IntRange(1, 3).Draw(rt, "queues"))
-			d.sink(func([]byte) { arrived.Add(1) })
-			offers := rapid.Uint32Range(0, 63).Draw(rt, "offers")
-			for _, q := range d.queues {
-				q.offers.Store(offers)
-				q.keep = func(b *buf.Buf) {
-					if need := offload.Needs(b); uint32(need)&^offers != 0 {
-						t.Errorf("a port that offers %x got a frame that needs %x", offers, need)
-					}
-				}
-			}
-			if full := rapid.IntRange(0, 2).Draw(rt, "full"); full > 0 {
-				for _, q := range d.queues {
-					turn := seed
-					q.limit = func(n int) int {
-						turn = turn*6364136223846793005 + 1442695040888963407
-						return n - int(turn>>40)%(n+1)*full/2
-					}
-				}
-			}
-			alive[id] = l.addPort(id, d)
-		}
-		rules := func() {
-			var c flow.Change
-			for dst := range uint16(6) {
-				to := rapid.IntRange(0, 5).Draw(rt, "to")
-				c.SetRules = append(c.SetRules, toPort(dst, number(to+1)))
-			}
-			l.change(c)
-		}
-		rules()
-		add(1)
+		b := &bustle{lab: l, t: t, rt: rt, seed: rapid.Uint64().Draw(rt, "seed"), alive: map[int]*double{}}
+		b.rules()
+		b.add(1)
 		for range rapid.IntRange(5, 25).Draw(rt, "steps") {
-			id := rapid.IntRange(1, 5).Draw(rt, "port")
-			switch d := alive[id]; rapid.IntRange(0, 9).Draw(rt, "what") {
-			case 0:
-				rules()
-			case 1:
-				if d == nil {
-					break
-				}
-				if err := l.RemovePort(d.name); err != nil {
-					rt.Fatal(err)
-				}
-				delete(alive, id)
-				for _, q := range d.queues {
-					if q.waker != nil {
-						rt.Fatal("a removed port is still attached")
-					}
-					sent.Add(-uint64(q.waiting())) // never received
-				}
-			default:
-				if d == nil {
-					add(id)
-					break
-				}
-				for i := range rapid.IntRange(1, 300).Draw(rt, "packets") {
-					sent.Add(1)
-					d.queues[i%len(d.queues)].injectAsking(anyFrame(i))
-				}
-			}
+			b.step(rapid.IntRange(1, 5).Draw(rt, "port"))
 		}
-		var rest []*double
-		for _, d := range alive {
-			rest = append(rest, d)
-		}
-		l.quiet(rest...)
+		l.quiet(slices.Collect(maps.Values(b.alive))...)
 		tot := l.Totals()
-		if tot.Held() != 0 || tot.Held() != int64(tot.RxPackets+tot.Generated-tot.TxPackets-tot.Dropped()) || tot.RxPackets != sent.Load() || tot.TxPackets != arrived.Load() {
-			rt.Errorf("injected %d, received %d, sent %d, arrived %d, dropped %d", sent.Load(), tot.RxPackets, tot.TxPackets, arrived.Load(), tot.Dropped())
+		if tot.Held() != 0 || tot.RxPackets != b.sent || tot.TxPackets != b.arrived.Load() {
+			rt.Errorf("injected %d, received %d, sent %d, arrived %d, dropped %d", b.sent, tot.RxPackets, tot.TxPackets, b.arrived.Load(), tot.Dropped())
 		}
 	})
+}
+
+// bustle is ports that come and go, and what is sent between them meanwhile.
+type bustle struct {
+	lab     *lab
+	t       *testing.T
+	rt      *rapid.T
+	seed    uint64
+	alive   map[int]*double
+	sent    uint64 // frames that ports have injected, and that were or will be received
+	arrived atomic.Uint64
+}
+
+// step does one thing to port id, or to the rules.
+func (b *bustle) step(id int) {
+	d := b.alive[id]
+	switch what := rapid.IntRange(0, 9).Draw(b.rt, "what"); {
+	case what == 0:
+		b.rules()
+	case what == 1 && d != nil:
+		b.remove(id, d)
+	case what == 1:
+	case d == nil:
+		b.add(id)
+	default:
+		for i := range rapid.IntRange(1, 300).Draw(b.rt, "packets") {
+			b.sent++
+			d.queues[i%len(d.queues)].injectAsking(anyFrame(i))
+		}
+	}
+}
+
+// rules lets every destination be at another port.
+func (b *bustle) rules() {
+	var c flow.Change
+	for dst := range uint16(6) {
+		to := rapid.IntRange(0, 5).Draw(b.rt, "to")
+		c.SetRules = append(c.SetRules, toPort(dst, number(to+1)))
+	}
+	b.lab.change(c)
+}
+
+// add makes port id: it takes offloads as drawn, and all frames, some, or few.
+func (b *bustle) add(id int) {
+	d := newDouble(b.t, fmt.Sprintf("p%d", id), port.KindVhost, rapid.IntRange(1, 3).Draw(b.rt, "queues"))
+	d.sink(func([]byte) { b.arrived.Add(1) })
+	offers := rapid.Uint32Range(0, 63).Draw(b.rt, "offers")
+	full := rapid.IntRange(0, 2).Draw(b.rt, "full")
+	for _, q := range d.queues {
+		q.offers.Store(offers)
+		q.keep = func(f *buf.Buf) {
+			if need := offload.Needs(f); uint32(need)&^offers != 0 {
+				b.t.Errorf("a port that offers %x got a frame that needs %x", offers, need)
+			}
+		}
+		if full > 0 {
+			turn := b.seed
+			q.limit = func(n int) int {
+				turn = turn*6364136223846793005 + 1442695040888963407
+				return n - int(turn>>40)%(n+1)*full/2
+			}
+		}
+	}
+	b.alive[id] = b.lab.addPort(id, d)
+}
+
+// remove takes port id away; what waits in its queues is never received.
+func (b *bustle) remove(id int, d *double) {
+	if err := b.lab.RemovePort(d.name); err != nil {
+		b.rt.Fatal(err)
+	}
+	delete(b.alive, id)
+	for _, q := range d.queues {
+		if q.waker != nil {
+			b.rt.Fatal("a removed port is still attached")
+		}
+		b.sent -= uint64(q.waiting())
+	}
 }
 
 // TestOrder: packets of a flow arrive in order, whoever owns the output port,

@@ -56,6 +56,66 @@ func l3(v6 bool, vlan, dst uint16, size int) []byte {
 // TestTooBigIsAnswered: what the tunnel or the receiving guest has no room for goes no
 // further, what just fits does, and the sender hears what that is, whatever is in front
 // of its packet and whatever was done to it on the way.
+// forget makes m as it was.
+func (m *told) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mtu, m.quoted = nil, nil
+}
+
+// check holds what became of a packet, by the port's counts from before to s, against tt.
+func (m *told) check(t *testing.T, tt sizeCase, before, s PortStats) {
+	t.Helper()
+	drops, made := s.Drops[stats.DropTooBig]-before.Drops[stats.DropTooBig], s.TxPackets-before.TxPackets
+	if s.Dropped()-before.Dropped() != drops {
+		t.Errorf("%s: drops %v", tt.name, s.Drops)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case tt.mtu == 0:
+		if drops != 0 || made != 0 {
+			t.Errorf("%s: %d drops, %d answers", tt.name, drops, made)
+		}
+	case drops != 1 || made != 1 || len(m.mtu) != 1 || m.mtu[0] != tt.mtu:
+		t.Errorf("%s: %d drops, told %v; want %d", tt.name, drops, m.mtu, tt.mtu)
+	default:
+		at := hdr.EthernetSize
+		if tt.f.frame[12] == 0x81 {
+			at += hdr.VLANSize
+		}
+		if q := m.quoted[0]; string(q[:36]) != string(tt.f.frame[at:at+36]) {
+			t.Errorf("%s: quoted as %x, sent as %x", tt.name, q[:36], tt.f.frame[at:at+36])
+		}
+	}
+}
+
+// sizeCase is a packet and what becomes of it.
+type sizeCase struct {
+	name string
+	f    injected
+	mtu  int // that the sender is told, 0: it fits
+}
+
+// sizeCases are packets just small enough and just too big for where they go, in the network of
+// TestTooBigIsAnswered.
+var sizeCases = []sizeCase{
+	{name: "fits the tunnel", f: injected{frame: l3(false, 0, 1, 1438)}},
+	{name: "does not fit the tunnel", f: injected{frame: l3(false, 0, 1, 1439)}, mtu: 1438},
+	{name: "IPv6", f: injected{frame: l3(true, 0, 1, 1500)}, mtu: 1438},
+	{name: "fits the tunnel with its tag", f: injected{frame: l3(false, 5, 1, 1434)}},
+	{name: "does not with its tag", f: injected{frame: l3(false, 5, 1, 1435)}, mtu: 1434},
+	{name: "fits the guest", f: injected{frame: l3(false, 0, 3, 1300)}},
+	{name: "fits the guest, tagged", f: injected{frame: l3(false, 5, 3, 1300)}},
+	{name: "does not fit the guest", f: injected{frame: l3(false, 0, 3, 1301)}, mtu: 1300},
+	{name: "routed", f: injected{frame: l3(false, 0, 4, 1301)}, mtu: 1300},
+	{name: "routed, fits", f: injected{frame: l3(false, 0, 4, 1300)}},
+	{name: "segments fit the guest", f: injected{frame: tcp(1, 3, 20000), segment: 1260}},
+	{name: "segments do not fit the guest", f: injected{frame: tcp(1, 3, 20000), segment: 1261}, mtu: 1300},
+	{name: "segments fit the tunnel", f: injected{frame: tcp(1, 1, 20000), segment: 1398}},
+	{name: "segments do not fit the tunnel", f: injected{frame: tcp(1, 1, 20000), segment: 1399}, mtu: 1438},
+}
+
 func TestTooBigIsAnswered(t *testing.T) {
 	l, _ := tunnelLab(t, 1, 2)
 	v := l.addPort(1, newDouble(t, "v", port.KindVhost, 1))
@@ -70,55 +130,12 @@ func TestTooBigIsAnswered(t *testing.T) {
 		SetBindings: []flow.Binding{{Name: "small", Number: number(2), MTU: 1300}},
 		SetRules:    []flow.Rule{toPort(3, number(2)), routed},
 	})
-	for _, tt := range []struct {
-		name string
-		f    injected
-		mtu  int // that the sender is told, 0: it fits
-	}{
-		{name: "fits the tunnel", f: injected{frame: l3(false, 0, 1, 1438)}},
-		{name: "does not fit the tunnel", f: injected{frame: l3(false, 0, 1, 1439)}, mtu: 1438},
-		{name: "IPv6", f: injected{frame: l3(true, 0, 1, 1500)}, mtu: 1438},
-		{name: "fits the tunnel with its tag", f: injected{frame: l3(false, 5, 1, 1434)}},
-		{name: "does not with its tag", f: injected{frame: l3(false, 5, 1, 1435)}, mtu: 1434},
-		{name: "fits the guest", f: injected{frame: l3(false, 0, 3, 1300)}},
-		{name: "fits the guest, tagged", f: injected{frame: l3(false, 5, 3, 1300)}},
-		{name: "does not fit the guest", f: injected{frame: l3(false, 0, 3, 1301)}, mtu: 1300},
-		{name: "routed", f: injected{frame: l3(false, 0, 4, 1301)}, mtu: 1300},
-		{name: "routed, fits", f: injected{frame: l3(false, 0, 4, 1300)}},
-		{name: "segments fit the guest", f: injected{frame: tcp(1, 3, 20000), segment: 1260}},
-		{name: "segments do not fit the guest", f: injected{frame: tcp(1, 3, 20000), segment: 1261}, mtu: 1300},
-		{name: "segments fit the tunnel", f: injected{frame: tcp(1, 1, 20000), segment: 1398}},
-		{name: "segments do not fit the tunnel", f: injected{frame: tcp(1, 1, 20000), segment: 1399}, mtu: 1438},
-	} {
-		m.mu.Lock()
-		m.mtu, m.quoted = nil, nil
-		m.mu.Unlock()
+	for _, tt := range sizeCases {
 		before := l.stat("v")
+		m.forget()
 		v.queues[0].injectAsking(tt.f)
 		l.quiet(v)
-		s := l.stat("v")
-		drops, made := s.Drops[stats.DropTooBig]-before.Drops[stats.DropTooBig], s.TxPackets-before.TxPackets
-		if s.Dropped()-before.Dropped() != drops {
-			t.Errorf("%s: drops %v", tt.name, s.Drops)
-		}
-		m.mu.Lock()
-		switch {
-		case tt.mtu == 0:
-			if drops != 0 || made != 0 {
-				t.Errorf("%s: %d drops, %d answers", tt.name, drops, made)
-			}
-		case drops != 1 || made != 1 || len(m.mtu) != 1 || m.mtu[0] != tt.mtu:
-			t.Errorf("%s: %d drops, told %v; want %d", tt.name, drops, m.mtu, tt.mtu)
-		default:
-			at := hdr.EthernetSize
-			if tt.f.frame[12] == 0x81 {
-				at += hdr.VLANSize
-			}
-			if q := m.quoted[0]; string(q[:36]) != string(tt.f.frame[at:at+36]) {
-				t.Errorf("%s: quoted as %x, sent as %x", tt.name, q[:36], tt.f.frame[at:at+36])
-			}
-		}
-		m.mu.Unlock()
+		m.check(t, tt, before, l.stat("v"))
 	}
 	if m.other != 0 {
 		t.Errorf("%d other packets came back", m.other)

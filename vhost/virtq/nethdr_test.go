@@ -229,78 +229,107 @@ func TestNetHeaderCompletes(t *testing.T) {
 	}
 }
 
+// headers is the packet that the headers of TestHostile19_20 come with; its own end at 54.
+func headers() hdrtest.Packet {
+	return hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 1000)}
+}
+
+func headers6() hdrtest.Packet {
+	p := headers()
+	p.Src, p.Dst = hdrtest.IP6(1), hdrtest.IP6(2)
+	return p
+}
+
+var plain = headers().Bytes()
+
+// edit is plain with other bytes from at on.
+func edit(at int, to ...byte) []byte {
+	f := bytes.Clone(plain)
+	copy(f[at:], to)
+	return f
+}
+
+// changed is the packet of headers after f.
+func changed(f func(*hdrtest.Packet)) []byte {
+	p := headers()
+	f(&p)
+	return p.Bytes()
+}
+
+const tso4, tso6, ecn = 1, 4, 0x80
+
+// headerCase is a header, a frame behind it, and what becomes of it.
+type headerCase struct {
+	h        *virtq.NetHeader
+	frame    []byte
+	features uint64
+	want     virtq.HeaderVerdict
+	flags    uint64
+}
+
+// checksumCases are headers that ask for a checksum at the most.
+var checksumCases = map[string]headerCase{
+	"nothing asked":            {netHeader(0, 0, 9999, 9999, 9999, 9999), plain, 0, virtq.HeaderOK, 0},
+	"a device's flags":         {netHeader(2|4, 0, 0, 0, 9999, 9999), plain, 0, virtq.HeaderOK, 0},
+	"unknown flags":            {netHeader(0xf8, 0, 0, 0, 0, 0), plain, 0, virtq.HeaderOK, 0},
+	"checksum, not negotiated": {netHeader(1, 0, 0, 0, 34, 16), plain, allNet &^ virtq.NetCsum, virtq.HeaderBad, 0},
+	"csum_start in Ethernet":   {netHeader(1, 0, 0, 0, 13, 16), plain, allNet, virtq.HeaderBad, 0},
+	"csum_start beyond":        {netHeader(1, 0, 0, 0, len(plain)+1, 16), plain, allNet, virtq.HeaderBad, 0},
+	"csum_start at the end":    {netHeader(1, 0, 0, 0, len(plain), 0), plain, allNet, virtq.HeaderBad, 0},
+	"csum_offset one beyond":   {netHeader(1, 0, 0, 0, 34, len(plain)-34-1), plain, allNet, virtq.HeaderBad, 0},
+	"both at their most":       {netHeader(1, 0, 0, 0, 65535, 65535), plain, allNet, virtq.HeaderBad, 0},
+	"plain":                    {netHeader(1, 0, 0, 0, 34, 16), plain, allNet, virtq.HeaderOK, buf.TxTCPCksum | buf.TxIPv4},
+	"fragment":                 {netHeader(1, 0, 0, 0, 34, 16), changed(func(q *hdrtest.Packet) { q.MoreFragments = true }), allNet, virtq.HeaderOK, 0},
+}
+
+// segmentCases are headers that ask for segments, as negotiated and otherwise.
+var segmentCases = map[string]headerCase{
+	"segments":                   {netHeader(1, tso4, 0, 500, 34, 16), plain, allNet, virtq.HeaderOK, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
+	"segments, hdr_len nonsense": {netHeader(1, tso4, 60000, 500, 34, 16), plain, allNet, virtq.HeaderOK, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
+	"segments v6":                {netHeader(1, tso6, 0, 500, 54, 16), headers6().Bytes(), allNet, virtq.HeaderOK, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv6},
+	"one segment":                {netHeader(1, tso4, 0, 1000, 34, 16), plain, allNet, virtq.HeaderOK, buf.TxTCPCksum | buf.TxIPv4},
+	"no checksum asked":          {netHeader(0, tso4, 0, 500, 34, 16), plain, allNet, virtq.HeaderBad, 0},
+	"no TSO4":                    {netHeader(1, tso4, 0, 500, 34, 16), plain, allNet &^ virtq.NetHostTSO4, virtq.HeaderBad, 0},
+	"no TSO6":                    {netHeader(1, tso6, 0, 500, 54, 16), headers6().Bytes(), allNet &^ virtq.NetHostTSO6, virtq.HeaderBad, 0},
+	"v6 as v4":                   {netHeader(1, tso4, 0, 500, 54, 16), headers6().Bytes(), allNet, virtq.HeaderBad, 0},
+	"v4 as v6":                   {netHeader(1, tso6, 0, 500, 34, 16), plain, allNet, virtq.HeaderBad, 0},
+	"no ECN":                     {netHeader(1, tso4|ecn, 0, 500, 34, 16), plain, allNet &^ virtq.NetHostECN, virtq.HeaderBad, 0},
+	"ECN":                        {netHeader(1, tso4|ecn, 0, 500, 34, 16), plain, allNet, virtq.HeaderOK, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
+	"ECN alone":                  {netHeader(1, ecn, 0, 500, 34, 16), plain, allNet, virtq.HeaderBad, 0},
+	"UFO":                        {netHeader(1, 3, 0, 500, 34, 16), plain, allNet, virtq.HeaderBad, 0},
+	"USO":                        {netHeader(1, 5, 0, 500, 34, 6), changed(func(q *hdrtest.Packet) { q.Proto = hdr.ProtoUDP }), allNet, virtq.HeaderBad, 0},
+	"unknown gso_type":           {netHeader(1, 0x55, 0, 500, 34, 16), plain, ^uint64(0), virtq.HeaderBad, 0},
+}
+
+// misfitCases are headers that ask for segments of what is none, or not whole.
+var misfitCases = map[string]headerCase{
+	"gso_size 0":             {netHeader(1, tso4, 0, 0, 34, 16), plain, allNet, virtq.HeaderBad, 0},
+	"other csum_start":       {netHeader(1, tso4, 0, 500, 33, 16), plain, allNet, virtq.HeaderBad, 0},
+	"other csum_offset":      {netHeader(1, tso4, 0, 500, 34, 6), plain, allNet, virtq.HeaderBad, 0},
+	"segments of UDP":        {netHeader(1, tso4, 0, 500, 34, 16), changed(func(q *hdrtest.Packet) { q.Proto = hdr.ProtoUDP }), allNet, virtq.HeaderBad, 0},
+	"segments of ARP":        {netHeader(1, tso4, 0, 500, 14, 16), hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), ARP: 1, Padding: 100}.Bytes(), allNet, virtq.HeaderBad, 0},
+	"segments of a fragment": {netHeader(1, tso4, 0, 500, 34, 16), changed(func(q *hdrtest.Packet) { q.MoreFragments = true }), allNet, virtq.HeaderBad, 0},
+	"TCP header too short":   {netHeader(1, tso4, 0, 500, 34, 16), edit(46, 0x40), allNet, virtq.HeaderBad, 0},
+	"no payload":             {netHeader(1, tso4, 0, 1, 34, 16), changed(func(q *hdrtest.Packet) { q.Payload = nil })[:54], allNet, virtq.HeaderOK, buf.TxTCPCksum | buf.TxIPv4},
+	"TCP header cut":         {netHeader(1, tso4, 0, 1, 34, 16), edit(46, 0xf0)[:60], allNet, virtq.HeaderBad, 0},
+	"IPv4 header too short":  {netHeader(1, tso4, 0, 500, 34, 16), edit(14, 0x44), allNet, virtq.HeaderBad, 0},
+	"IPv4 header beyond":     {netHeader(1, tso4, 0, 500, 34, 16), edit(14, 0x4f)[:60], allNet, virtq.HeaderBad, 0},
+	"padded segments":        {netHeader(1, tso4, 0, 500, 34, 16), append(bytes.Clone(plain), 0), allNet, virtq.HeaderBad, 0},
+	"cut segments":           {netHeader(1, tso4, 0, 500, 34, 16), plain[:len(plain)-1], allNet, virtq.HeaderBad, 0},
+}
+
 // TestHostile19_20_NetHeader: what a header must not say is refused, what does not
 // matter is passed over.
 func TestHostile19_20_NetHeader(t *testing.T) {
 	c := buftest.NewCache(t, 128)
-	p := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 1000)}
-	frame := p.Bytes() // headers end at 54
-	p6 := p
-	p6.Src, p6.Dst = hdrtest.IP6(1), hdrtest.IP6(2)
-	edit := func(at int, to ...byte) []byte {
-		f := bytes.Clone(frame)
-		copy(f[at:], to)
-		return f
-	}
-	with := func(f func(*hdrtest.Packet)) []byte {
-		q := p
-		f(&q)
-		return q.Bytes()
-	}
-	const tso4, tso6, ecn = 1, 4, 0x80
-	const ok, bad = virtq.HeaderOK, virtq.HeaderBad
-	for name, tt := range map[string]struct {
-		h        *virtq.NetHeader
-		frame    []byte
-		features uint64
-		want     virtq.HeaderVerdict
-		flags    uint64
-	}{
-		"nothing asked":              {netHeader(0, 0, 9999, 9999, 9999, 9999), frame, 0, ok, 0},
-		"a device's flags":           {netHeader(2|4, 0, 0, 0, 9999, 9999), frame, 0, ok, 0},
-		"unknown flags":              {netHeader(0xf8, 0, 0, 0, 0, 0), frame, 0, ok, 0},
-		"checksum, not negotiated":   {netHeader(1, 0, 0, 0, 34, 16), frame, allNet &^ virtq.NetCsum, bad, 0},
-		"csum_start in Ethernet":     {netHeader(1, 0, 0, 0, 13, 16), frame, allNet, bad, 0},
-		"csum_start beyond":          {netHeader(1, 0, 0, 0, len(frame)+1, 16), frame, allNet, bad, 0},
-		"csum_start at the end":      {netHeader(1, 0, 0, 0, len(frame), 0), frame, allNet, bad, 0},
-		"csum_offset one beyond":     {netHeader(1, 0, 0, 0, 34, len(frame)-34-1), frame, allNet, bad, 0},
-		"both at their most":         {netHeader(1, 0, 0, 0, 65535, 65535), frame, allNet, bad, 0},
-		"plain":                      {netHeader(1, 0, 0, 0, 34, 16), frame, allNet, ok, buf.TxTCPCksum | buf.TxIPv4},
-		"fragment":                   {netHeader(1, 0, 0, 0, 34, 16), with(func(q *hdrtest.Packet) { q.MoreFragments = true }), allNet, ok, 0},
-		"segments":                   {netHeader(1, tso4, 0, 500, 34, 16), frame, allNet, ok, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
-		"segments, hdr_len nonsense": {netHeader(1, tso4, 60000, 500, 34, 16), frame, allNet, ok, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
-		"segments v6":                {netHeader(1, tso6, 0, 500, 54, 16), p6.Bytes(), allNet, ok, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv6},
-		"one segment":                {netHeader(1, tso4, 0, 1000, 34, 16), frame, allNet, ok, buf.TxTCPCksum | buf.TxIPv4},
-		"no checksum asked":          {netHeader(0, tso4, 0, 500, 34, 16), frame, allNet, bad, 0},
-		"no TSO4":                    {netHeader(1, tso4, 0, 500, 34, 16), frame, allNet &^ virtq.NetHostTSO4, bad, 0},
-		"no TSO6":                    {netHeader(1, tso6, 0, 500, 54, 16), p6.Bytes(), allNet &^ virtq.NetHostTSO6, bad, 0},
-		"v6 as v4":                   {netHeader(1, tso4, 0, 500, 54, 16), p6.Bytes(), allNet, bad, 0},
-		"v4 as v6":                   {netHeader(1, tso6, 0, 500, 34, 16), frame, allNet, bad, 0},
-		"no ECN":                     {netHeader(1, tso4|ecn, 0, 500, 34, 16), frame, allNet &^ virtq.NetHostECN, bad, 0},
-		"ECN":                        {netHeader(1, tso4|ecn, 0, 500, 34, 16), frame, allNet, ok, buf.TxTCPSeg | buf.TxTCPCksum | buf.TxIPv4},
-		"ECN alone":                  {netHeader(1, ecn, 0, 500, 34, 16), frame, allNet, bad, 0},
-		"UFO":                        {netHeader(1, 3, 0, 500, 34, 16), frame, allNet, bad, 0},
-		"USO":                        {netHeader(1, 5, 0, 500, 34, 6), with(func(q *hdrtest.Packet) { q.Proto = hdr.ProtoUDP }), allNet, bad, 0},
-		"unknown gso_type":           {netHeader(1, 0x55, 0, 500, 34, 16), frame, ^uint64(0), bad, 0},
-		"gso_size 0":                 {netHeader(1, tso4, 0, 0, 34, 16), frame, allNet, bad, 0},
-		"other csum_start":           {netHeader(1, tso4, 0, 500, 33, 16), frame, allNet, bad, 0},
-		"other csum_offset":          {netHeader(1, tso4, 0, 500, 34, 6), frame, allNet, bad, 0},
-		"segments of UDP":            {netHeader(1, tso4, 0, 500, 34, 16), with(func(q *hdrtest.Packet) { q.Proto = hdr.ProtoUDP }), allNet, bad, 0},
-		"segments of ARP":            {netHeader(1, tso4, 0, 500, 14, 16), hdrtest.Packet{Src: p.Src, Dst: p.Dst, ARP: 1, Padding: 100}.Bytes(), allNet, bad, 0},
-		"segments of a fragment":     {netHeader(1, tso4, 0, 500, 34, 16), with(func(q *hdrtest.Packet) { q.MoreFragments = true }), allNet, bad, 0},
-		"TCP header too short":       {netHeader(1, tso4, 0, 500, 34, 16), edit(46, 0x40), allNet, bad, 0},
-		"no payload":                 {netHeader(1, tso4, 0, 1, 34, 16), with(func(q *hdrtest.Packet) { q.Payload = nil })[:54], allNet, ok, buf.TxTCPCksum | buf.TxIPv4},
-		"TCP header cut":             {netHeader(1, tso4, 0, 1, 34, 16), edit(46, 0xf0)[:60], allNet, bad, 0},
-		"IPv4 header too short":      {netHeader(1, tso4, 0, 500, 34, 16), edit(14, 0x44), allNet, bad, 0},
-		"IPv4 header beyond":         {netHeader(1, tso4, 0, 500, 34, 16), edit(14, 0x4f)[:60], allNet, bad, 0},
-		"padded segments":            {netHeader(1, tso4, 0, 500, 34, 16), append(bytes.Clone(frame), 0), allNet, bad, 0},
-		"cut segments":               {netHeader(1, tso4, 0, 500, 34, 16), frame[:len(frame)-1], allNet, bad, 0},
-	} {
-		b := inBuffers(t, c, tt.frame, 2048)
-		if v := tt.h.Decode(b, tt.features); v != tt.want || v == ok && b.OlFlags != tt.flags {
-			t.Errorf("%s: verdict %d flags %x, want %d %x", name, v, b.OlFlags, tt.want, tt.flags)
+	for _, cases := range []map[string]headerCase{checksumCases, segmentCases, misfitCases} {
+		for name, tt := range cases {
+			b := inBuffers(t, c, tt.frame, 2048)
+			if v := tt.h.Decode(b, tt.features); v != tt.want || v == virtq.HeaderOK && b.OlFlags != tt.flags {
+				t.Errorf("%s: verdict %d flags %x, want %d %x", name, v, b.OlFlags, tt.want, tt.flags)
+			}
+			c.Free(b)
 		}
-		c.Free(b)
 	}
 }
 

@@ -144,24 +144,7 @@ func TestEnqueueOracle(t *testing.T) {
 }
 
 func enqueueOnce(t *testing.T, rt *rapid.T, g *rig, mergeable bool) {
-	type buffer struct{ off, n int }
-	var bufs []buffer
-	lowest := 12
-	if !mergeable {
-		lowest = 1600
-	}
-	off := cutOff - rapid.IntRange(0, 9000).Draw(rt, "off")
-	for range rapid.IntRange(1, 30).Draw(rt, "buffers") {
-		n := rapid.IntRange(lowest, 1700).Draw(rt, "n")
-		// In two descriptors, the second after a hole.
-		first := rapid.IntRange(0, n).Draw(rt, "first")
-		i := 2 * len(bufs)
-		g.desc(i, at(off), first, write|next, uint16(i+1))
-		g.desc(i+1, at(off+first), n-first, write, 0)
-		bufs = append(bufs, buffer{off, n})
-		g.drv.Put(uint16(i))
-		off += n + 16
-	}
+	bufs, off := g.offerHalves(rt, mergeable)
 	area := g.mem.Bytes[cutOff-9000 : off]
 	for i := range area {
 		area[i] = 0xee
@@ -174,25 +157,8 @@ func enqueueOnce(t *testing.T, rt *rapid.T, g *rig, mergeable bool) {
 	took := g.give(t, want...)
 	written := 0
 	for f := range took {
-		var got []byte
-		for k, num := 0, 1; k < num; k++ {
-			id, n, ok := g.drv.TakeUsed()
-			if !ok || int(n) > bufs[id/2].n {
-				rt.Fatalf("frame %d: used element %d, %d bytes, %v", f, id, n, ok)
-			}
-			b := bufs[id/2]
-			piece := g.mem.Bytes[b.off : b.off+int(n)]
-			written += int(n)
-			if k == 0 {
-				num = int(binary.LittleEndian.Uint16(piece[10:]))
-				if !bytes.Equal(piece[:10], make([]byte, 10)) || !mergeable && num != 1 {
-					rt.Fatalf("header %x", piece[:12])
-				}
-				piece = piece[12:]
-			}
-			got = append(got, piece...)
-		}
-		if !bytes.Equal(got, want[f]) {
+		got, n := g.takeFrame(rt, bufs, mergeable)
+		if written += n; !bytes.Equal(got, want[f]) {
 			rt.Fatalf("frame %d: %d bytes of %d", f, len(got), len(want[f]))
 		}
 	}
@@ -210,6 +176,53 @@ func enqueueOnce(t *testing.T, rt *rapid.T, g *rig, mergeable bool) {
 	}
 	// The driver takes back what is left over.
 	g.resync()
+}
+
+// buffer is a receive buffer, in bytes of the memory.
+type buffer struct{ off, n int }
+
+// offerHalves offers receive buffers of two descriptors each, and tells where they end.
+func (g *rig) offerHalves(rt *rapid.T, mergeable bool) (bufs []buffer, end int) {
+	lowest := 12
+	if !mergeable {
+		lowest = 1600
+	}
+	off := cutOff - rapid.IntRange(0, 9000).Draw(rt, "off")
+	for range rapid.IntRange(1, 30).Draw(rt, "buffers") {
+		n := rapid.IntRange(lowest, 1700).Draw(rt, "n")
+		// In two descriptors, the second after a hole.
+		first := rapid.IntRange(0, n).Draw(rt, "first")
+		i := 2 * len(bufs)
+		g.desc(i, at(off), first, write|next, uint16(i+1))
+		g.desc(i+1, at(off+first), n-first, write, 0)
+		bufs = append(bufs, buffer{off, n})
+		g.drv.Put(uint16(i))
+		off += n + 16
+	}
+	return bufs, off
+}
+
+// takeFrame is the next frame that the device gave back, without its header, and how many
+// bytes it says that it wrote.
+func (g *rig) takeFrame(rt *rapid.T, bufs []buffer, mergeable bool) (frame []byte, written int) {
+	for k, num := 0, 1; k < num; k++ {
+		id, n, ok := g.drv.TakeUsed()
+		if !ok || int(n) > bufs[id/2].n {
+			rt.Fatalf("used element %d, %d bytes, %v", id, n, ok)
+		}
+		b := bufs[id/2]
+		piece := g.mem.Bytes[b.off : b.off+int(n)]
+		written += int(n)
+		if k == 0 {
+			num = int(binary.LittleEndian.Uint16(piece[10:]))
+			if !bytes.Equal(piece[:10], make([]byte, 10)) || !mergeable && num != 1 {
+				rt.Fatalf("header %x", piece[:12])
+			}
+			piece = piece[12:]
+		}
+		frame = append(frame, piece...)
+	}
+	return frame, written
 }
 
 // resync empties both sides: the device discards the unused chains.
