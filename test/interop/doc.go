@@ -11,9 +11,10 @@
 //	                  testpmd  generator (vhost/guest, in this process)
 //
 // A cell of QEMU boots two Linux guests whose cards are as the cell says: ping,
-// bulk TCP both ways with its hash, and datagrams of many flows, on one host and
-// across hosts. A cell of virtio_user has DPDK's testpmd give back numbered
-// packets, which must come in order and unchanged. Each cell asks `batonctl vhost
+// bulk TCP both ways with its hash, and datagrams of many flows, each of which
+// comes or was counted as dropped, on one host and across hosts. A cell of virtio_user asks for the MAC of DPDK's testpmd,
+// pings it, and has it give back numbered packets, which must come in order and
+// unchanged. Each cell asks `batonctl vhost
 // show -o json` whether what it says was really negotiated, so that none passes
 // by accident. The hosts stay for all cells.
 //
@@ -21,8 +22,10 @@
 //	network.go   hosts and ports that all cells use
 //	negotiated.go  what batond says of a port against what the cell says
 //	qemu.go      cells with Linux guests
+//	flows.go     their datagrams, and the count of what was dropped
 //	pmd.go       cells with testpmd
-//	numbered.go  the numbered packets
+//	numbered.go  numbered packets and pings: what comes back
+//	frames.go    the frames of those, and ARP
 //	report.go    the table and the JSON
 //
 // It ends with 0 only if every cell passed, and undoes all it did, also on Ctrl-C.

@@ -171,39 +171,62 @@ func TestCheckSupers(t *testing.T) {
 	}
 }
 
-// The check of numbered packets lets nothing pass but each packet once, in order
-// and unchanged.
-func TestEchoTakes(t *testing.T) {
-	back := func(n int) []byte {
-		f := numberedFrame(n, gen, pmd)
-		swapMACs(f)
-		return f
+// A datagram that is missing must have been counted where it was dropped, and what was
+// dropped before the datagrams, or came nevertheless, explains nothing.
+func TestCheckLoss(t *testing.T) {
+	before := map[string]int{"host1 tx_full": 5, "a socket": 0}
+	for _, k := range []struct {
+		name  string
+		came  [2]int
+		after map[string]int
+		lost  int
+		want  string // part of the error; empty: none
+	}{
+		{"all came", [2]int{512, 512}, map[string]int{"host1 tx_full": 5, "a socket": 0}, 0, ""},
+		{"counted", [2]int{510, 509}, map[string]int{"host1 tx_full": 9, "a socket": 1}, 5, ""},
+		{"not counted", [2]int{511, 512}, map[string]int{"host1 tx_full": 5, "a socket": 0}, 0, "[511 512] came"},
+		{"one of two counted", [2]int{511, 511}, map[string]int{"host1 tx_full": 6}, 1, "host1 tx_full:1"},
+		{"counted and came", [2]int{512, 512}, map[string]int{"host1 tx_full": 6}, 1, "host1 tx_full:1"},
+		{"most counted", [2]int{100, 512}, map[string]int{"host1 tx_full": 417}, 412, "only [100 512]"},
+	} {
+		lost, err := checkLoss([2]int{512, 512}, k.came, before, k.after)
+		if lost != k.lost || (err == nil) != (k.want == "") || err != nil && !strings.Contains(err.Error(), k.want) {
+			t.Errorf("%s: lost %d, %v; want %d, %q", k.name, lost, err, k.lost, k.want)
+		}
 	}
-	if f := back(3); !bytes.Equal(f[:12], append(append([]byte{}, gen.mac...), pmd.mac...)) {
+}
+
+// The check of what comes back lets nothing pass but each packet once, in order and
+// unchanged.
+func TestEchoTakes(t *testing.T) {
+	if f := swappedFrame(3); !bytes.Equal(f[:12], append(append([]byte{}, gen.mac...), pmd.mac...)) {
 		t.Fatalf("swapped: % x", f[:12])
 	}
-	for _, k := range []struct {
-		name   string
-		frames [][]byte
-		want   string
-	}{
-		{"in order", [][]byte{back(0), back(1), back(numFlows), back(numFlows + 1)}, ""},
-		{"flows may pass each other", [][]byte{back(1), back(0)}, ""},
-		{"twice", [][]byte{back(0), back(0)}, "after packet 0"},
-		{"lost", [][]byte{back(0), back(2 * numFlows)}, "lost"},
-		{"swapped", [][]byte{back(numFlows), back(0)}, "after packet"},
-		{"not swapped back", [][]byte{numberedFrame(0, gen, pmd)}, "changed"},
-		{"cut", [][]byte{back(5)[:50]}, "changed"},
-		{"one bit", [][]byte{append([]byte{back(0)[0] ^ 1}, back(0)[1:]...)}, "changed"},
-		{"never sent", [][]byte{back(numPackets)}, "changed"},
-	} {
-		e := newEcho(nil)
-		e.sent = numPackets
-		for _, f := range k.frames {
-			e.take(f)
-		}
-		if (e.err == nil) != (k.want == "") || e.err != nil && !strings.Contains(e.err.Error(), k.want) {
-			t.Errorf("%s: %v", k.name, e.err)
+	for _, x := range []exchange{numberedPackets, icmpEchoes} {
+		back := x.back
+		for _, k := range []struct {
+			name   string
+			frames [][]byte
+			want   string
+		}{
+			{"in order", [][]byte{back(0), back(1), back(numFlows), back(numFlows + 1)}, ""},
+			{"flows may pass each other", [][]byte{back(1), back(0)}, ""},
+			{"twice", [][]byte{back(0), back(0)}, "after packet 0"},
+			{"lost", [][]byte{back(0), back(2 * numFlows)}, "lost"},
+			{"swapped", [][]byte{back(numFlows), back(0)}, "after packet"},
+			{"as it was sent", [][]byte{x.out(0)}, "changed"},
+			{"cut", [][]byte{back(5)[:50]}, "changed"},
+			{"one bit", [][]byte{append([]byte{back(0)[0] ^ 1}, back(0)[1:]...)}, "changed"},
+			{"never sent", [][]byte{back(x.count)}, "changed"},
+		} {
+			e := newEcho(nil, x)
+			e.sent = x.count
+			for _, f := range k.frames {
+				e.take(f)
+			}
+			if (e.err == nil) != (k.want == "") || e.err != nil && !strings.Contains(e.err.Error(), k.want) {
+				t.Errorf("%s: %v", k.name, e.err)
+			}
 		}
 	}
 }

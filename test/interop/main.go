@@ -132,8 +132,7 @@ func play(l *lab.Lab, bin string, cells []cell, rep *report) error {
 			rep.Logs = l.Keep()
 			l.Logf("FAIL %s", res.Reason)
 		} else {
-			ping, traffic := got.text(c.Driver)
-			l.Logf("ok   %s pings, %s, %.1f s", ping, traffic, res.Seconds)
+			l.Logf("ok   %d pings, %s, %.1f s", got.Pings, got.traffic(c.Driver), res.Seconds)
 		}
 		for _, h := range []string{"host1", "host2"} {
 			select {

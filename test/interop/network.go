@@ -8,6 +8,7 @@ import (
 
 	"baton/test/cluster"
 	"baton/test/lab"
+	"baton/test/lab/guestwire"
 )
 
 // maxPairs is how many queue pairs a port of the hosts can have.
@@ -28,6 +29,11 @@ func newPort(name, sw, host, ip string) port {
 	b := addr.As4()
 	// The MAC is the one that the model derives from the address.
 	return port{name: name, sw: sw, host: host, ip: addr, mac: net.HardwareAddr{0x02, 0xba, b[0], b[1], b[2], b[3]}, number: int(b[3])}
+}
+
+// neighbour is the port's line in a guest's neighbour table.
+func (p port) neighbour() []guestwire.Neighbour {
+	return []guestwire.Neighbour{{IP: p.ip.String(), MAC: p.mac.String()}}
 }
 
 // The ports that cells take in turn.

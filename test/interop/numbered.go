@@ -3,31 +3,36 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-
 	"baton/test/lab/guestwire"
 	"baton/vhost/guest"
 )
 
-const (
-	numPackets = 8000
-	// inFlight packets at a time fit every ring on the way, so that none may be lost.
-	inFlight = 128
-	ethSize  = 14
-	l4Size   = ethSize + 20 + 8 // up to UDP's payload
+// inFlight packets at a time fit every ring on the way, so that none may be lost.
+const inFlight = 128
+
+// exchange is count numbered packets, of flow n mod numFlows each, and what must come
+// back for them.
+type exchange struct {
+	count     int
+	out, back func(n int) []byte // frames of number n
+}
+
+// The two exchanges of a cell, with testpmd in the modes icmpecho and macswap.
+var (
+	icmpEchoes      = exchange{count: 4 * numFlows, out: pingRequest, back: pingReply}
+	numberedPackets = exchange{count: 8000, out: func(n int) []byte { return numberedFrame(n, gen, pmd) }, back: swappedFrame}
 )
 
-// echo sends numbered packets of many flows to one that swaps their MACs and
-// sends them back, and checks what comes: each once, unchanged, and those of a
-// flow, which stay in one queue all the way, in order.
+// echo sends the packets of an exchange to one that sends them back, and checks what
+// comes: each once, byte for byte as it must be, and those of a flow, which stay in
+// one queue all the way, in order.
 type echo struct {
+	exchange
 	g    *guest.Guest
 	last [numFlows]int // number of the flow's last packet; -1: none yet
 	sent int
@@ -35,8 +40,8 @@ type echo struct {
 	err  error // first thing that was wrong
 }
 
-func newEcho(g *guest.Guest) *echo {
-	e := &echo{g: g}
+func newEcho(g *guest.Guest, x exchange) *echo {
+	e := &echo{exchange: x, g: g}
 	for i := range e.last {
 		e.last[i] = -1
 	}
@@ -47,10 +52,10 @@ func newEcho(g *guest.Guest) *echo {
 //
 //	error: a packet lost, changed, doubled, or out of its flow's order
 func (e *echo) run(ctx context.Context) error {
-	for e.came < numPackets && e.err == nil {
-		for e.sent < numPackets && e.sent-e.came < inFlight {
+	for e.came < e.count && e.err == nil {
+		for e.sent < e.count && e.sent-e.came < inFlight {
 			queue := e.g.Tx[e.sent%numFlows%len(e.g.Tx)]
-			if queue.SendBurst([][]byte{numberedFrame(e.sent, gen, pmd)}, nil) == 0 {
+			if queue.SendBurst([][]byte{e.out(e.sent)}, nil) == 0 {
 				break
 			}
 			e.sent++
@@ -60,16 +65,23 @@ func (e *echo) run(ctx context.Context) error {
 			queue.Poll(inFlight, func(_ guest.Hdr, frame []byte) { e.take(frame) })
 		}
 		if e.came == before {
-			if ctx.Err() != nil {
-				return fmt.Errorf("%d of %d numbered packets came back", e.came, e.sent)
-			}
-			// A moment for the switch and testpmd, which share our CPUs.
-			if err := e.g.Rx[0].Wait(time.Now().Add(time.Millisecond)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				return err
+			if err := rest(ctx, e.g); err != nil {
+				return fmt.Errorf("%d of %d numbered packets came back: %w", e.came, e.sent, err)
 			}
 		}
 	}
 	return e.err
+}
+
+// rest leaves the CPUs, which we share, to the switch and testpmd for a moment.
+//
+//	error: the time is over, or the guest's device ended
+func rest(ctx context.Context, g *guest.Guest) error {
+	err := g.Rx[0].Wait(time.Now().Add(time.Millisecond))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	return errors.Join(ctx.Err(), err)
 }
 
 // take checks one frame that came.
@@ -84,8 +96,7 @@ func (e *echo) take(frame []byte) {
 	flow := int(n) % numFlows
 	want := []byte(nil)
 	if ours && int(n) < e.sent {
-		want = numberedFrame(int(n), gen, pmd)
-		swapMACs(want)
+		want = e.back(int(n))
 	}
 	switch {
 	case !ours || !intact || !bytes.Equal(frame, want):
@@ -98,31 +109,4 @@ func (e *echo) take(frame []byte) {
 		e.last[flow] = int(n)
 		e.came++
 	}
-}
-
-// numberedFrame is UDP with number n in its payload, of 64 bytes to the overlay's
-// full size, in flow n mod numFlows.
-func numberedFrame(n int, from, to port) []byte {
-	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Id: uint16(n), Protocol: layers.IPProtocolUDP, Flags: layers.IPv4DontFragment,
-		SrcIP: from.ip.AsSlice(), DstIP: to.ip.AsSlice()}
-	udp := &layers.UDP{SrcPort: layers.UDPPort(3000 + n%numFlows), DstPort: 9}
-	payload := make([]byte, 22+n*7%1450)
-	guestwire.Fill(payload, uint32(n))
-	b := gopacket.NewSerializeBuffer()
-	err := errors.Join(udp.SetNetworkLayerForChecksum(ip), gopacket.SerializeLayers(b,
-		gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&layers.Ethernet{SrcMAC: from.mac, DstMAC: to.mac, EthernetType: layers.EthernetTypeIPv4}, ip, udp, gopacket.Payload(payload)))
-	if err != nil {
-		panic(err) // our own fields
-	}
-	return b.Bytes()
-}
-
-// swapMACs does to a frame what testpmd's mode macswap does.
-func swapMACs(frame []byte) {
-	a, b := binary.BigEndian.Uint64(frame[0:])>>16, binary.BigEndian.Uint64(frame[4:])&(1<<48-1)
-	var both [16]byte
-	binary.BigEndian.PutUint64(both[0:], b<<16)
-	binary.BigEndian.PutUint64(both[6:], a<<16)
-	copy(frame, both[:12])
 }

@@ -9,7 +9,8 @@ import (
 	"baton/vhost/guest"
 )
 
-// runPMD plays a cell with testpmd, which gives back what the generator sends.
+// runPMD plays a cell with testpmd, which answers the generator's pings and gives back
+// what it sends.
 //
 //	error: what failed first
 func (n *network) runPMD(c cell) (got measured, err error) {
@@ -49,21 +50,20 @@ func (n *network) runPMD(c cell) (got measured, err error) {
 	if err := n.waitNegotiated(c, pmd); err != nil {
 		return got, err
 	}
-	if err := errors.Join(host.WaitPorts(pmd.name, gen.name), p.Forward("macswap")); err != nil {
+	if err := host.WaitPorts(pmd.name, gen.name); err != nil {
 		return got, err
 	}
-	e := newEcho(g)
-	err = e.run(ctx)
-	got.Packets = e.came
-	if err != nil {
+	if err := askMAC(ctx, g); err != nil {
 		return got, err
 	}
-	rx, tx, err := p.StopForwarding()
-	if err == nil && (rx != numPackets || tx != numPackets) {
-		err = fmt.Errorf("testpmd counted %d packets received and %d sent, want %d", rx, tx, numPackets)
-	}
-	if err != nil {
-		return got, err
+	for _, k := range []struct {
+		mode string
+		exchange
+		came *int
+	}{{"icmpecho", icmpEchoes, &got.Pings}, {"macswap", numberedPackets, &got.Packets}} {
+		if *k.came, err = answered(ctx, g, p, k.mode, k.exchange); err != nil {
+			return got, fmt.Errorf("%s: %w", k.mode, err)
+		}
 	}
 	v, err := n.vhostShow(pmd)
 	if err != nil {
@@ -71,6 +71,25 @@ func (n *network) runPMD(c cell) (got measured, err error) {
 	}
 	closed = true
 	return got, errors.Join(checkUsed(since(v, began), false), conserved(host), g.Close(), p.Quit())
+}
+
+// answered has testpmd forward in a mode and plays an exchange with it.
+//
+//	came: packets that came back as they must
+//	error: also if testpmd counted others than all of them
+func answered(ctx context.Context, g *guest.Guest, p *lab.Testpmd, mode string, x exchange) (came int, err error) {
+	if err := p.Forward(mode); err != nil {
+		return 0, err
+	}
+	e := newEcho(g, x)
+	if err := e.run(ctx); err != nil {
+		return e.came, err
+	}
+	rx, tx, err := p.StopForwarding()
+	if err == nil && (rx != uint64(x.count) || tx != uint64(x.count)) {
+		err = fmt.Errorf("testpmd counted %d packets received and %d sent, want %d", rx, tx, x.count)
+	}
+	return e.came, err
 }
 
 // waitNegotiated waits until testpmd has enabled its rings, which it does one

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"baton/hostapi"
@@ -20,13 +19,6 @@ const (
 	pingCount     = 20
 	pingInterval  = 2 * time.Millisecond
 	transferBytes = 4 << 20
-
-	// numFlows datagrams of a round go by as many queues as there are: that one of
-	// four gets none of 64 flows has odds of 1 to 25 million.
-	numFlows = 64
-	// flowCount fits a ring of 256 with room to spare: a guest whose emulated CPU stands
-	// still loses what comes when its ring is full, as it must.
-	flowCount = 2 * numFlows
 )
 
 // pair is the two guests of a cell.
@@ -72,7 +64,7 @@ func (n *network) runQEMU(c cell) (got measured, err error) {
 		if err := p.transfers(i, speed); err != nil {
 			return got, err
 		}
-		if err := p.flows(i); err != nil {
+		if err := p.flows(i, &got); err != nil {
 			return got, err
 		}
 	}
@@ -208,29 +200,4 @@ func (p *pair) transfers(i int, speed *float64) error {
 		*speed = max(*speed, t.Mbits())
 	}
 	return nil
-}
-
-// flows sends datagrams of many flows both ways by card i at the same time, so
-// that every queue has its share.
-func (p *pair) flows(i int) error {
-	var wg sync.WaitGroup
-	var errs [2]error
-	for k, way := range []struct {
-		from, to *lab.Guest
-		dst      port
-	}{{p.a, p.b, portB[i]}, {p.b, p.a, portA[i]}} {
-		wg.Go(func() {
-			sent, got, err := way.from.SendUDP(way.to, guestwire.UDPSendArgs{
-				Dst: way.dst.ip.String(), Port: 7000, Count: flowCount, Size: 600, IntervalUs: 500, Flows: numFlows,
-			}, 5*time.Second)
-			if err == nil && (got.Received != sent.Sent || got.Corrupt+got.Duplicates+sent.Errors != 0) {
-				err = fmt.Errorf("%d of %d came, %d corrupt, %d twice, %d not sent; lost %v", got.Received, sent.Sent, got.Corrupt, got.Duplicates, sent.Errors, got.Lost)
-			}
-			if err != nil {
-				errs[k] = fmt.Errorf("datagrams to %s: %w", way.dst.name, err)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs[:]...)
 }

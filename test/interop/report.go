@@ -14,6 +14,8 @@ type measured struct {
 	Pings       int     `json:"pings,omitempty"`        // answered
 	SameMbits   float64 `json:"same_mbits,omitempty"`   // bulk TCP on one host, the faster way
 	AcrossMbits float64 `json:"across_mbits,omitempty"` // bulk TCP across hosts
+	Datagrams   int     `json:"datagrams,omitempty"`    // that came, of many flows
+	Dropped     int     `json:"dropped,omitempty"`      // datagrams that were counted as dropped, for a full ring
 	Packets     int     `json:"packets,omitempty"`      // numbered ones that came back as they must
 }
 
@@ -68,12 +70,16 @@ func verdict(ok bool) string {
 	return "FAIL"
 }
 
-// text is what the table says that a cell moved.
-func (m measured) text(d driver) (ping, traffic string) {
+// traffic is what the table says that a cell moved besides pings.
+func (m measured) traffic(d driver) string {
 	if d == virtioUser {
-		return "-", fmt.Sprintf("%d packets in order", m.Packets)
+		return fmt.Sprintf("%d packets in order", m.Packets)
 	}
-	return fmt.Sprint(m.Pings), fmt.Sprintf("TCP %.0f / %.0f Mbit/s", m.SameMbits, m.AcrossMbits)
+	text := fmt.Sprintf("TCP %.0f / %.0f Mbit/s, %d datagrams", m.SameMbits, m.AcrossMbits, m.Datagrams)
+	if m.Dropped > 0 {
+		text += fmt.Sprintf(" (ring full: %d)", m.Dropped)
+	}
+	return text
 }
 
 // print writes the table, then the reasons of failures.
@@ -86,9 +92,8 @@ func (r *report) print(w io.Writer) {
 		if c.OK {
 			passed++
 		}
-		ping, traffic := c.text(c.Driver)
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\n", c.Driver, c.Ring, c.Queues,
-			setting(c.Offloads), setting(c.Mergeable), setting(c.InOrder), ping, traffic, c.Seconds, verdict(c.OK))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\t%.1f\t%s\n", c.Driver, c.Ring, c.Queues,
+			setting(c.Offloads), setting(c.Mergeable), setting(c.InOrder), c.Pings, c.traffic(c.Driver), c.Seconds, verdict(c.OK))
 	}
 	_ = t.Flush() // to the terminal
 	for _, c := range r.Cells {
