@@ -10,6 +10,7 @@ import (
 	"baton/dataplane/stats"
 	"baton/vhost/eventfd"
 	"baton/vhost/guestmem"
+	"baton/vhost/peerfd"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
 
@@ -64,6 +65,7 @@ type Device struct {
 	status    uint8
 	mtu       int // told by the front end; 0: none
 	reqFD     int
+	late      []peerfd.Late // of former reqFDs
 	connected bool
 	closed    bool
 	counts    Counts
@@ -166,8 +168,9 @@ func (d *Device) Close() error {
 		return nil
 	}
 	d.closed = true
-	d.drop()
+	fd := d.drop()
 	d.mu.Unlock()
+	d.closeSocket(fd)
 	close(d.done)
 	<-d.idle
 	return nil

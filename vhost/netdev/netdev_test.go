@@ -163,7 +163,6 @@ func (g *rig) refusedOfRings() map[string]func() error {
 		"features":              func() error { return g.dev.SetFeatures(1 << 60) },
 		"protocol_features":     func() error { return g.dev.SetProtocolFeatures(1 << 9) },
 		"mtu_67":                func() error { return g.dev.SetMTU(67) },
-		"backend_req_is_a_pipe": func() error { return g.dev.SetBackendReqFD(pipe()) },
 	}
 }
 

@@ -41,7 +41,7 @@ var (
 	errBase     = errors.New("want at most 65535")
 	errNotEvent = errors.New("the descriptor is not an eventfd")
 
-	errNotSocket = errors.New("the descriptor is not a Unix socket")
+	errNotSocket = errors.New("the descriptor is not a Unix stream socket")
 )
 
 // ringConfig is what virtq needs to run r under the device's features.
@@ -224,14 +224,19 @@ func checkEventFD(fd int) error {
 	return unix.SetNonblock(fd, true)
 }
 
-// checkSocket refuses what is no Unix socket: closing one waits for nobody.
+// checkSocket refuses what is no Unix stream socket: fd must be what a front end reads
+// messages from.
 func checkSocket(fd int) error {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	is, stream := peerfd.IsUnixSocket(fd)
+	switch {
+	case stream:
+		return nil
+	case is:
+		return fmt.Errorf("%w but one of datagrams or packets", errNotSocket)
+	}
+	name, err := peerfd.Name(fd)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNotSocket, err)
+		return fmt.Errorf("%w (%w)", errNotSocket, err)
 	}
-	if domain != unix.AF_UNIX {
-		return errNotSocket
-	}
-	return nil
+	return fmt.Errorf("%w but %q", errNotSocket, name)
 }

@@ -3,8 +3,10 @@ package netdev
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"baton/vhost/guestmem"
+	"baton/vhost/peerfd"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
 
@@ -97,43 +99,65 @@ func (d *Device) SetMTU(mtu uint16) error {
 }
 
 // SetBackendReqFD implements proto.Backend: the socket is kept open; we have nothing
-// to ask of a front end.
+// to ask of a front end. Closing one waits for what was sent to it, so that nobody does
+// it with the device locked, and no other is taken meanwhile.
 func (d *Device) SetBackendReqFD(fd int) error {
 	err := checkSocket(fd)
-	if err != nil {
-		closeFD(fd)
-	}
 	d.enter()
-	defer d.release()
+	if err == nil && d.heldUp() {
+		err = proto.ErrHeldUp
+	}
 	if err != nil {
+		defer d.release()
 		return d.refuse("set backend request fd", err)
 	}
-	closeFD(d.reqFD)
+	old := d.reqFD
 	d.reqFD = fd
+	d.release()
+	d.closeSocket(old)
 	return nil
+}
+
+// closeSocket closes a former reqFD. The caller does not hold mu.
+func (d *Device) closeSocket(fd int) {
+	late := peerfd.Close(fd)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if late != nil {
+		d.late = append(d.late, late)
+	}
+}
+
+// heldUp tells whether former sockets are still not closed. Caller holds mu.
+func (d *Device) heldUp() bool {
+	d.late = slices.DeleteFunc(d.late, func(l peerfd.Late) bool { return !l.Pending() })
+	return len(d.late) > 0
 }
 
 // Disconnected implements proto.Backend.
 func (d *Device) Disconnected() {
 	d.mu.Lock()
-	defer d.release()
 	if d.connected {
 		d.counts.Disconnects.Add(1)
 	}
-	d.drop()
+	fd := d.drop()
+	d.release()
+	d.closeSocket(fd)
 }
 
-// drop ends all that came with a session. Caller holds mu.
-func (d *Device) drop() {
+// drop ends all that came with a session, but for the descriptor that it returns: the
+// caller, who holds mu, closes it when he does not any more.
+func (d *Device) drop() (reqFD int) {
 	d.reset()
 	for _, r := range d.rings {
 		d.clear(r)
 	}
 	d.dropLog()
 	closeAll(d.maps)
-	closeFD(d.reqFD)
-	d.maps, d.table, d.reqFD = nil, &guestmem.Table{}, -1
+	reqFD, d.reqFD = d.reqFD, -1
+	d.maps, d.table = nil, &guestmem.Table{}
 	d.protocol, d.mtu, d.connected, d.spoken = 0, 0, false, false
+	return reqFD
 }
 
 // at is ring i; the session has checked the index, so this is a second lock on the door.

@@ -1,15 +1,17 @@
 // Package peerfd closes descriptors that came from a peer, who chose what they are.
 //
 // close(2) waits for the file system's flush: of a file on FUSE for a process of the
-// peer's, of a TCP socket for as long as the peer told it to linger. Whoever closed
-// such a descriptor while he holds a lock would hold up all who want that lock. So
-// kinds that a front end has reason to send (eventfds, files in memory, Unix sockets)
-// are closed at once, and others by a goroutine of their own, for which the caller
-// waits a moment only.
+// peer's, of a TCP socket for as long as the peer told it to linger. The last close of a
+// Unix socket closes what was sent to it and not read. Whoever closed such a descriptor
+// while he holds a lock would hold up all who want that lock. So eventfds and files in
+// memory, whose close waits for nobody, are closed at once, and all others by a
+// goroutine of their own, for which the caller waits a moment only.
 //
-// Invariants: every descriptor is closed once, though it may be later; there are at
-// most maxStuck goroutines, then whoever closes one more waits for one to end.
-// Callers: sessions and devices, from any goroutine; never a worker.
+// Invariants: every descriptor is closed once, though it may be later; nobody waits
+// longer than patience, whatever his peer or another does; a peer that a caller takes
+// nothing more from while something of it is late holds one goroutine and its thread.
+// Callers: sessions and devices, from any goroutine; never a worker, and with a lock only
+// for what is Prompt.
 package peerfd
 
 import (
@@ -19,39 +21,62 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxStuck bounds the closing goroutines: each holds a thread while it waits. An
-// honest front end needs none.
-const maxStuck = 64
-
-// patience is how long Close waits for a close(2): one that a peer does not hold up
-// has long ended.
+// patience is how long Close waits for close(2): one that a peer does not hold up has
+// long ended.
 const patience = 100 * time.Millisecond
 
-var slots = make(chan struct{}, maxStuck)
+// Late is closed when descriptors are that took their time; nil if none did.
+type Late <-chan struct{}
 
-// Close closes fd; fd < 0 is none.
-func Close(fd int) {
-	if fd < 0 {
-		return
-	}
-	if IsEventFD(fd) || InMemory(fd) || isUnixSocket(fd) {
-		_ = unix.Close(fd)
-		return
-	}
-	slots <- struct{}{}
-	done := make(chan struct{})
-	go func() {
-		_ = unix.Close(fd)
-		<-slots
-		close(done)
-	}()
-	late := time.NewTimer(patience)
-	defer late.Stop()
+// Pending tells whether descriptors are still not closed.
+func (l Late) Pending() bool {
 	select {
-	case <-done:
-	case <-late.C:
+	case <-l:
+		return false
+	default:
+		return l != nil
 	}
 }
+
+// Close closes fds; one below 0 is none. What a peer holds up is closed later: as long as
+// the result is pending, the caller takes no more descriptors from that peer.
+func Close(fds ...int) Late {
+	var slow []int
+	for _, fd := range fds {
+		switch {
+		case fd < 0:
+		case Prompt(fd):
+			_ = unix.Close(fd)
+		default:
+			slow = append(slow, fd)
+		}
+	}
+	if slow == nil {
+		return nil
+	}
+	done := make(chan struct{})
+	go runClosing(slow, done)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+		return done
+	}
+}
+
+// runClosing closes fds, one after another.
+func runClosing(fds []int, done chan<- struct{}) {
+	defer close(done)
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// Prompt tells whether fd is of a kind whose close waits for nobody: an eventfd or a file
+// in memory, all that a front end has reason to send beside a Unix socket.
+func Prompt(fd int) bool { return IsEventFD(fd) || InMemory(fd) }
 
 // IsEventFD tells whether fd is an eventfd, without asking whatever file it is of.
 func IsEventFD(fd int) bool {
@@ -78,7 +103,13 @@ func InMemory(fd int) bool {
 	return err == nil
 }
 
-func isUnixSocket(fd int) bool {
+// IsUnixSocket tells whether fd is a Unix socket; stream whether of the kind that is a
+// stream of bytes.
+func IsUnixSocket(fd int) (is, stream bool) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	return err == nil && domain == unix.AF_UNIX
+	if err != nil || domain != unix.AF_UNIX {
+		return false, false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return true, err == nil && kind == unix.SOCK_STREAM
 }

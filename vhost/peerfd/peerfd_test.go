@@ -1,14 +1,13 @@
 package peerfd_test
 
 import (
-	"net"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"baton/vhost/peerfd"
+	"baton/vhost/peerfd/peerfdtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,46 +53,51 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestStuckClose: a socket that lingers holds up its own close, and nobody who wants
-// to go on.
+// TestStuckClose: a socket that lingers, or is in the queue of one that is closed, holds
+// up its own close and nobody else's, however many there are.
 func TestStuckClose(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := conn.(*net.TCPConn).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
-	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	must(t, fd, err)
-	file.Close()
-	_ = unix.SetNonblock(fd, true)
-	for n := 0; n >= 0; n, err = unix.Write(fd, make([]byte, 1<<16)) { // until the peer must read
-		if err != nil {
-			break
+	var lates []peerfd.Late
+	var frees []func()
+	for range 35 {
+		for _, f := range []func(testing.TB) (int, func()){peerfdtest.Stuck, peerfdtest.StuckUnix} {
+			fd, free := f(t)
+			frees = append(frees, free)
+			if late := peerfd.Close(fd, -1); !late.Pending() {
+				t.Fatal("a socket that lingers is closed at once")
+			} else {
+				lates = append(lates, late)
+			}
 		}
 	}
-	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 60}); err != nil {
-		t.Fatal(err)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, pair[0], err)
+	ev, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	must(t, ev, err)
+	if late := peerfd.Close(pair[0], ev, pair[1]); late.Pending() || isOpen(pair[0]) || isOpen(ev) || isOpen(pair[1]) {
+		t.Error("others are held up")
 	}
-	returned := make(chan struct{})
-	go func() { defer close(returned); peerfd.Close(fd) }()
-	select {
-	case <-returned:
-	case <-time.After(20 * time.Second):
-		t.Error("Close waits for the peer")
+	for i, free := range frees {
+		free()
+		<-lates[i]
+		if lates[i].Pending() {
+			t.Error("pending when closed")
+		}
 	}
-	peer.Close() // ends the lingering, so that the goroutine ends: goleak looks
-	<-returned
+}
+
+func TestIsUnixSocket(t *testing.T) {
+	for kind, stream := range map[int]bool{unix.SOCK_STREAM: true, unix.SOCK_DGRAM: false, unix.SOCK_SEQPACKET: false} {
+		fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		must(t, fd, err)
+		if is, s := peerfd.IsUnixSocket(fd); !is || s != stream {
+			t.Errorf("Unix socket of type %d: %v, stream %v", kind, is, s)
+		}
+		unix.Close(fd)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, fd, err)
+	if is, _ := peerfd.IsUnixSocket(fd); is {
+		t.Error("an Internet socket is a Unix one")
+	}
+	unix.Close(fd)
 }

@@ -25,8 +25,8 @@ type VringAddr struct {
 // NumRings) and calls one method at a time; the device checks the meaning.
 //
 // A method that returns an error has changed nothing. A method that is given
-// file descriptors owns them from the call on, also when it returns an error. An
-// fd argument of -1 means the message carried none (NOFD mask: poll).
+// file descriptors owns them from the call on, also when it returns an error, unless it
+// says otherwise. An fd argument of -1 means the message carried none (NOFD mask: poll).
 //
 //	conc: one goroutine, the session's
 type Backend interface {
@@ -70,6 +70,8 @@ type Backend interface {
 
 	SetMTU(mtu uint16) error
 	SendRARP(mac [6]byte) error
+	// SetBackendReqFD owns fd only if it returns no error: the closing of a socket may
+	// take time, and the session knows what to do then.
 	SetBackendReqFD(fd int) error
 	Status() uint8
 	// SetStatus keeps the driver's status; 0 is a Reset.

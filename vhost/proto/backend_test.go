@@ -134,7 +134,12 @@ func (r *recorder) SetMTU(mtu uint16) error { return r.call("SetMTU", nil, mtu) 
 func (r *recorder) SendRARP(mac [6]byte) error {
 	return r.call("SendRARP", nil, fmt.Sprintf("%x", mac))
 }
-func (r *recorder) SetBackendReqFD(fd int) error { return r.call("SetBackendReqFD", []int{fd}) }
+func (r *recorder) SetBackendReqFD(fd int) error {
+	if err := r.fail["SetBackendReqFD"]; err != nil {
+		return err // fd stays the session's
+	}
+	return r.call("SetBackendReqFD", []int{fd})
+}
 func (r *recorder) SetStatus(s uint8) error {
 	r.status = s
 	return r.call("SetStatus", nil, s)

@@ -15,9 +15,12 @@ import (
 	"baton/vhost/peerfd"
 )
 
-// controlSpace has room for MaxFDs descriptors and not one more: the kernel cuts
-// off further ones, closes them, and says MSG_CTRUNC.
-var controlSpace = unix.CmsgSpace(MaxFDs * 4)
+// maxSentFDs is the most descriptors that one sendmsg(2) can bring (SCM_MAX_FD).
+const maxSentFDs = 253
+
+// controlSpace has room for all that can come. The kernel would close what does not fit
+// in the middle of recvmsg(2), however long that takes: see package peerfd.
+var controlSpace = unix.CmsgSpace(maxSentFDs * 4)
 
 // Conn sends and receives vhost-user messages over a connected stream socket; a
 // back end and a front end use it alike.
@@ -71,6 +74,19 @@ func NewConnFromFD(fd int) (*Conn, error) {
 // Close closes the socket.
 func (c *Conn) Close() error { return c.sock.Close() }
 
+// hangUp is Close for a peer that may have sent descriptors which nobody has read: they
+// are closed with the last descriptor of the socket.
+func (c *Conn) hangUp() peerfd.Late {
+	fd, err := c.DupFD()
+	if err != nil { // none is free
+		c.Close()
+		return nil
+	}
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR) // the peer sees it at once
+	c.Close()
+	return peerfd.Close(fd)
+}
+
 // DupFD is a duplicate of the connected socket: the connection lives on when the
 // Conn is closed. The caller owns it.
 func (c *Conn) DupFD() (int, error) {
@@ -97,20 +113,20 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.sock.SetWriteDeadl
 // true, Read goes on; with false the error is ErrPartial. nil stands for false.
 //
 //	error: io.EOF (peer closed between messages), ErrPartial, ErrVersion, ErrTooLong,
-//	       ErrStrayFDs, ErrTruncated, or the socket's
+//	       ErrStrayFDs, ErrTooManyFDs, or the socket's
 func (c *Conn) Read(m *Message, wait func() bool) error {
 	m.Header, m.Payload, m.FDs = Header{}, nil, m.fds[:0]
 	n, err := c.readHead(m)
 	if err != nil {
 		return err
 	}
-	if err := c.fill(m.space[n:HeaderSize], wait); err != nil {
+	if err := c.fill(m, m.space[n:HeaderSize], wait); err != nil {
 		m.CloseFDs()
 		return err
 	}
 	h, err := DecodeHeader(m.space[:HeaderSize])
 	if err == nil {
-		err = c.fill(m.space[:h.Size], wait)
+		err = c.fill(m, m.space[:h.Size], wait)
 	}
 	if err != nil {
 		m.CloseFDs()
@@ -122,16 +138,12 @@ func (c *Conn) Read(m *Message, wait func() bool) error {
 
 // readHead receives the first bytes of a header and the message's descriptors.
 func (c *Conn) readHead(m *Message) (int, error) {
-	n, oobn, flags, err := c.recvmsg(m.space[:HeaderSize], c.control)
+	n, oobn, err := c.recvmsg(m.space[:HeaderSize], c.control)
 	if err != nil {
 		return 0, err
 	}
 	if err := m.takeControl(c.control[:oobn]); err != nil {
 		return 0, err
-	}
-	if flags&unix.MSG_CTRUNC != 0 {
-		m.CloseFDs()
-		return 0, ErrTruncated
 	}
 	if n == 0 {
 		m.CloseFDs()
@@ -140,10 +152,10 @@ func (c *Conn) readHead(m *Message) (int, error) {
 	return n, nil
 }
 
-// fill receives len(p) more bytes of a message that has begun.
-func (c *Conn) fill(p []byte, wait func() bool) error {
+// fill receives len(p) more bytes of message m, which has begun.
+func (c *Conn) fill(m *Message, p []byte, wait func() bool) error {
 	for len(p) > 0 {
-		n, _, flags, err := c.recvmsg(p, nil)
+		n, oobn, err := c.recvmsg(p, c.control)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if wait != nil && wait() {
@@ -152,9 +164,8 @@ func (c *Conn) fill(p []byte, wait func() bool) error {
 			return ErrPartial
 		case err != nil:
 			return err
-		case flags&unix.MSG_CTRUNC != 0:
-			// No control buffer was given: the kernel has closed what came.
-			return ErrStrayFDs
+		case oobn > 0:
+			return errors.Join(ErrStrayFDs, m.takeControl(c.control[:oobn]))
 		case n == 0:
 			return ErrPartial
 		}
@@ -163,24 +174,24 @@ func (c *Conn) fill(p []byte, wait func() bool) error {
 	return nil
 }
 
-func (c *Conn) recvmsg(p, control []byte) (n, oobn, flags int, err error) {
+func (c *Conn) recvmsg(p, control []byte) (n, oobn int, err error) {
 	readErr := c.raw.Read(func(fd uintptr) bool {
 		for {
-			n, oobn, flags, _, err = unix.Recvmsg(int(fd), p, control, unix.MSG_CMSG_CLOEXEC)
+			n, oobn, _, _, err = unix.Recvmsg(int(fd), p, control, unix.MSG_CMSG_CLOEXEC)
 			if err != unix.EINTR {
 				return err != unix.EAGAIN
 			}
 		}
 	})
 	if readErr != nil {
-		return 0, 0, 0, readErr
+		return 0, 0, readErr
 	}
-	return n, oobn, flags, err
+	return n, oobn, err
 }
 
 // takeControl moves the descriptors in the control data b into m.
 //
-//	error: control data that is no list of descriptors; all are closed
+//	error: control data that is no list of descriptors; ErrTooManyFDs; all are closed
 func (m *Message) takeControl(b []byte) error {
 	for len(b) > 0 {
 		hdr, data, rest, err := unix.ParseOneSocketControlMessage(b)
@@ -194,12 +205,12 @@ func (m *Message) takeControl(b []byte) error {
 		}
 		for ; len(data) >= 4; data = data[4:] {
 			fd := int(int32(binary.NativeEndian.Uint32(data)))
-			if len(m.FDs) == MaxFDs {
-				peerfd.Close(fd)
-				continue
-			}
 			m.FDs = append(m.FDs, fd)
 		}
+	}
+	if len(m.FDs) > MaxFDs {
+		m.CloseFDs()
+		return ErrTooManyFDs
 	}
 	return nil
 }

@@ -231,6 +231,7 @@ func (c *Connector) runConnector(ctx context.Context) {
 		if c.serve(ctx, s); errors.Is(s.Err(), ErrDetached) {
 			return
 		}
+		s.settle(ctx)
 		if s.Counts().Messages > 0 {
 			retry = c.cfg.RetryMin
 		}
@@ -257,7 +258,11 @@ func (c *Connector) serveAdopted(ctx context.Context) bool {
 	c.session = s
 	c.mu.Unlock()
 	c.serve(ctx, s)
-	return !errors.Is(s.Err(), ErrDetached)
+	if errors.Is(s.Err(), ErrDetached) {
+		return false
+	}
+	s.settle(ctx)
+	return true
 }
 
 // connect waits for a front end (server) or tries to reach it (client). peer is whose

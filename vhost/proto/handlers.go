@@ -11,6 +11,8 @@ var (
 	ErrUnknownBits = errors.New("features that were not offered")
 	ErrRingIndex   = errors.New("no such ring")
 	ErrFDs         = errors.New("wrong number of file descriptors")
+	// ErrFDKind comes with QEMU's memory-backend-file on a disk, most of all.
+	ErrFDKind = errors.New("want eventfds and memory that is in memory: use memory-backend-memfd, /dev/shm or huge pages")
 )
 
 func getFeatures(s *Session, _ *Message) ([]byte, error) {
@@ -228,7 +230,11 @@ func sendRARP(s *Session, m *Message) ([]byte, error) {
 }
 
 func setBackendReqFD(s *Session, m *Message) ([]byte, error) {
-	return nil, s.backend.SetBackendReqFD(m.TakeFD(0))
+	err := s.backend.SetBackendReqFD(m.FDs[0])
+	if err == nil {
+		m.TakeFD(0)
+	}
+	return nil, err
 }
 
 // setStatus leaves it to the device that status 0 is a reset (virtio 1.2, 2.1.2).

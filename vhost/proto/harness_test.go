@@ -74,13 +74,15 @@ type peer struct {
 	dev     *recorder
 	msg     proto.Message
 	events  int // an eventfd to send along
+	before  int // descriptors that were open without it
 }
 
 func newPeer(t testing.TB, dev *recorder) *peer {
 	t.Helper()
 	noFDLeak(t)
+	before := countFDs(t)
 	front, back := socketPair(t)
-	p := &peer{t: t, conn: front, dev: dev}
+	p := &peer{t: t, conn: front, dev: dev, before: before}
 	var err error
 	if p.events, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"baton/vhost/peerfd"
 )
 
 // listener is a server's socket with the file that belongs to it.
@@ -109,7 +111,17 @@ func (l *listener) close() {
 	}
 	l.closed = true
 	l.sock.SetUnlinkOnClose(!l.keep)
+	// What waits to be accepted is closed with the last descriptor of the socket, and what
+	// was sent there with it.
+	dup := -1
+	if raw, err := l.sock.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { dup, _ = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	}
+	if dup >= 0 {
+		_ = unix.Shutdown(dup, unix.SHUT_RDWR) // nobody connects any more
+	}
 	l.sock.Close()
+	peerfd.Close(dup)
 }
 
 func closeFD(fd int) {

@@ -55,8 +55,9 @@ var (
 	ErrNotRequest = errors.New("header: reply flag set in a request")
 	ErrTooLong    = errors.New("header: payload larger than 4096 bytes")
 	ErrStrayFDs   = errors.New("file descriptors outside the first byte of a message")
-	ErrTruncated  = errors.New("more than 8 file descriptors in one message")
+	ErrTooManyFDs = errors.New("more than 8 file descriptors in one message")
 	ErrPartial    = errors.New("connection ended inside a message")
+	ErrHeldUp     = errors.New("a file descriptor takes time to close: its sender holds it up")
 )
 
 // ErrPayload is wrapped by every decoder's error.
@@ -108,6 +109,7 @@ type Message struct {
 
 	space [MaxPayload]byte
 	fds   [MaxFDs]int
+	late  peerfd.Late // of the descriptors that were closed last
 }
 
 // TakeFD hands over descriptor i; -1 if there is none or it was taken already.
@@ -122,8 +124,8 @@ func (m *Message) TakeFD(i int) int {
 
 // CloseFDs closes the descriptors that nobody took.
 func (m *Message) CloseFDs() {
-	for _, fd := range m.FDs {
-		peerfd.Close(fd)
+	if len(m.FDs) > 0 {
+		m.late = peerfd.Close(m.FDs...)
 	}
 	m.FDs = m.fds[:0]
 }

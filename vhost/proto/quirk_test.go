@@ -138,8 +138,8 @@ func TestFraming(t *testing.T) {
 		"reply":              {header(5, 0), 1, proto.ErrNotRequest},
 		"25 size":            {header(1, proto.MaxPayload+1), 1, proto.ErrTooLong},
 		"25 largest size":    {header(1, 0xffffffff), 0, proto.ErrTooLong},
-		"28 nine":            {header(1, 0), 9, proto.ErrTruncated},
-		"28 two hundred":     {header(1, 0), 200, proto.ErrTruncated},
+		"28 nine":            {header(1, 0), 9, proto.ErrTooManyFDs},
+		"28 two hundred":     {header(1, 0), 200, proto.ErrTooManyFDs},
 		"26 payload missing": {header(1, 8), 2, proto.ErrPartial},
 		"half a header":      {header(1, 8)[:5], 2, proto.ErrPartial},
 	} {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"baton/vhost/peerfd"
 )
 
 // Times and amounts that a session keeps to.
@@ -53,8 +55,9 @@ type Session struct {
 	backend Backend
 	log     hclog.Logger
 	done    chan struct{}
-	err     error // why it ended; written before done is closed
-	state   State // the session goroutine's
+	err     error         // why it ended; written before done is closed
+	state   State         // the session goroutine's
+	late    []peerfd.Late // what the peer holds up; the session goroutine's before done
 
 	reply [sizeLog]byte // space for a reply's payload
 
@@ -227,6 +230,10 @@ func (s *Session) run() {
 			s.err = s.serve(&m)
 			m.CloseFDs()
 		}
+		if m.late.Pending() {
+			s.late = append(s.late, m.late)
+			s.err = errors.Join(s.err, ErrHeldUp)
+		}
 	}
 	if errors.Is(s.err, ErrDetached) {
 		s.conn.Close() // the connection lives on in Detach's duplicate
@@ -241,8 +248,23 @@ func (s *Session) run() {
 	if n := s.refused.Load() + s.unknown.Load(); n > loggedRefusals {
 		s.log.Warn("more vhost-user messages were refused than logged", "refused", s.refused.Load(), "unknown", s.unknown.Load())
 	}
-	s.conn.Close()
+	s.late = append(s.late, s.conn.hangUp())
 	s.backend.Disconnected()
+}
+
+// settle waits until all is closed that the peer had sent, or ctx ends: a peer that holds
+// it up gets no other session meanwhile. The session has ended.
+func (s *Session) settle(ctx context.Context) {
+	for _, late := range s.late {
+		if late == nil {
+			continue
+		}
+		select {
+		case <-late:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // boundary is called between two messages: the only place where a session ends
@@ -301,7 +323,28 @@ func (s *Session) dispatch(row *spec, m *Message) ([]byte, error) {
 	if n := len(m.FDs); n < row.fds[0] || n > row.fds[1] {
 		return nil, fmt.Errorf("%w: %d, not %d to %d", ErrFDs, n, row.fds[0], row.fds[1])
 	}
+	for _, fd := range m.FDs {
+		if err := expected(row, fd); err != nil {
+			return nil, err
+		}
+	}
 	return row.handle(s, m)
+}
+
+// expected refuses a descriptor that no front end has reason to send, before anybody does
+// anything with it: a peer could hold up whoever closes it.
+func expected(row *spec, fd int) error {
+	if peerfd.Prompt(fd) {
+		return nil
+	}
+	if is, _ := peerfd.IsUnixSocket(fd); is && row.request == SetBackendReqFD {
+		return nil
+	}
+	name, err := peerfd.Name(fd)
+	if err != nil {
+		return fmt.Errorf("%w (%w)", ErrFDKind, err)
+	}
+	return fmt.Errorf("%w: got %q", ErrFDKind, name)
 }
 
 // refuse tells the front end that a message had no effect, or ends the session
