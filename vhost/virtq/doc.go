@@ -7,14 +7,22 @@
 //	     `--- one index store a burst, fence, call if the driver asked ---'
 //
 // Split and Packed are the two formats behind the interface Ring. What they share is
-// queue: frames, checks, counters, the call. A burst goes through it in stages, each a
-// loop over an array:
+// queue: frames, checks, counters, the call. Nearly all chains are plain: one descriptor
+// whose buffer lies in one region. A burst takes them as a run, in stages, each a loop
+// over an array:
+//
+//	format.run       plain chains -> guestmem.Run: private copies, as spans of memory, prefetched
+//	read, write      spans <-> buffers; virtio_net_hdr <-> offload flags (NetHeader)
+//	format.giveRun   used elements, which the driver does not see yet
+//	format.publish   they become visible, all at once; does the driver want a call?
+//
+// What is behind a run, and everything while a dirty log is on, goes through the window,
+// in chains of any kind; frames over several buffers, too. That way is the oracle of the
+// short one (run_test.go):
 //
 //	format.peek      chains -> window: private copies of descriptors, indirect tables resolved
-//	window.find      descriptors -> spans of memory, prefetched
-//	read, write      spans <-> buffers; virtio_net_hdr <-> offload flags (NetHeader)
-//	format.complete  used elements, which the driver does not see yet
-//	format.publish   they become visible, all at once; does the driver want a call?
+//	read, write      buffers of a chain, piece by piece <-> segments of a frame
+//	format.complete  as giveRun
 //
 // While a front end migrates its guest, what was written is noted in the view's dirty
 // log between the write and publish.

@@ -31,18 +31,25 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 }
 
 // writeRun writes the first frames of v[:n] that are what nearly all are: in one
-// buffer, without offloads, each into one of a run of plain chains that holds it. It
-// returns how many, and their bytes.
+// buffer, each into one of a run of plain chains that holds it. It returns how many,
+// and their bytes.
 func (q *queue) writeRun(vw *view, v *buf.Vec, n int) (done, bytes int) {
 	run, _ := q.format.run(vw, guestmem.DescWrite, n)
 	hdrSize := q.hdrSize
 	for ; done < run; done++ {
 		b, s := v[done%buf.Burst], q.plain.Spans[done%buf.Burst]
 		need := hdrSize + b.Len()
-		if b.OlFlags != 0 || b.NbSegs != 1 || s.Len() < need {
+		if b.NbSegs != 1 || s.Len() < need {
 			break
 		}
-		s.PutHeader((*[guestmem.HeaderSize]byte)(&oneBuffer), hdrSize)
+		h := &oneBuffer
+		if b.OlFlags != 0 {
+			if !q.header(b, 1) {
+				break
+			}
+			h = &q.hdr
+		}
+		s.PutHeader((*[guestmem.HeaderSize]byte)(h), hdrSize)
 		s.Slice(uint32(hdrSize), uint32(need)).Write(b.Data())
 		q.written[done%buf.Burst] = uint32(need)
 		bytes += b.Len()
