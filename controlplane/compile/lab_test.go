@@ -25,11 +25,12 @@ type lab struct {
 	t     *testing.T
 	state *model.State
 	hosts map[string]*pipeline.Pipeline
+	down  map[string]bool // "host/port": the port's device takes no packets there
 }
 
 func newLab(t *testing.T, s *model.State) *lab {
 	t.Helper()
-	l := &lab{t, s, map[string]*pipeline.Pipeline{}}
+	l := &lab{t, s, map[string]*pipeline.Pipeline{}, map[string]bool{}}
 	for name := range s.Hosts {
 		l.hosts[name] = pipeline.New()
 		if _, err := l.hosts[name].Apply(compile.Host(s, name).Change()); err != nil {
@@ -99,7 +100,12 @@ func (l *lab) walk(host string, key flow.Key, frame []byte, tunnels int) outcome
 		if !ok {
 			l.t.Fatalf("%s: output to %s, which is not bound", host, a.Out)
 		}
-		return outcome{port: b.Name, host: host, frame: frame, tunnels: tunnels}
+		if !l.down[host+"/"+b.Name] {
+			return outcome{port: b.Name, host: host, frame: frame, tunnels: tunnels}
+		}
+		if a.Tunnel.Dst == 0 {
+			return outcome{reason: stats.DropPortDown, tunnels: tunnels}
+		}
 	}
 	if tunnels > 3 {
 		l.t.Fatal("the frame goes round and round")

@@ -56,6 +56,48 @@ func TestMoveArrival(t *testing.T) {
 	}
 }
 
+// TestMoveDuring: once the VM does not run any more where it was, its host relays what
+// comes for it to where it goes, from wherever it comes; what the VM sends there is not
+// sent round.
+func TestMoveDuring(t *testing.T) {
+	l := newLab(t, movingNet(t))
+	l.down["old/mover"] = true
+	for from, tunnels := range map[string]int{"by-old": 1, "by-new": 2, "far": 2} {
+		if o := l.send(from, l.ping(from, l.mac("mover"), l.ip("mover"), 64)); o.port != "mover" || o.host != "new" || o.tunnels != tunnels {
+			t.Errorf("%s to mover: %s on %s, want %d tunnels", from, o, o.host, tunnels)
+		}
+	}
+	if o, _ := l.sendOn("new", "mover", l.ask("mover", l.ip("mover"), l.ip("far"))); o.port != "mover" || o.host != "new" || o.tunnels != 0 {
+		t.Errorf("the answer to mover's ARP request: %s on %s", o, o.host)
+	}
+	l.down["new/mover"] = true // it runs nowhere yet
+	for _, from := range []string{"by-old", "by-new", "far"} {
+		if o := l.send(from, l.ping(from, l.mac("mover"), l.ip("mover"), 64)); o.reason != stats.DropPortDown {
+			t.Errorf("%s to mover, which stands still: %s", from, o)
+		}
+	}
+}
+
+// TestMoveBackAndForth: hosts of which one has old rules, and that each take the other for
+// the place that the VM goes to, relay a frame once and not for ever.
+func TestMoveBackAndForth(t *testing.T) {
+	s := movingNet(t)
+	l := newLab(t, s)
+	back := movingNet(t)
+	back.Ports["mover"].Host, back.Ports["mover"].MigrateTo = "new", "old"
+	l.hosts["new"] = newLab(t, back).hosts["new"]
+	l.down["old/mover"], l.down["new/mover"] = true, true
+	for _, from := range []string{"by-old", "by-new", "far"} {
+		if o := l.send(from, l.ping(from, l.mac("mover"), l.ip("mover"), 64)); o.reason != stats.DropPortDown {
+			t.Errorf("%s to mover: %s", from, o)
+		}
+	}
+	delete(l.down, "new/mover")
+	if o := l.send("far", l.ping("far", l.mac("mover"), l.ip("mover"), 64)); o.port != "mover" || o.host != "new" {
+		t.Errorf("far to mover: %s on %s", o, o.host)
+	}
+}
+
 // TestMoveLate: a frame that was sent to the host that has it no more, or has it
 // already, is delivered to the port's device there.
 func TestMoveLate(t *testing.T) {

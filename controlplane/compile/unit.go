@@ -106,16 +106,17 @@ const PuntArrived = 1
 
 // place is a VM's port: in and out on its own host, the way there on the others.
 // A host that the VM is about to move to has the port too, and hands up what comes
-// from it; for the rest it is one of the others.
+// from it; for the rest it is one of the others. Its own host relays there what comes
+// for a VM that does not run there any more, until all hosts know.
 func (u *unit) place(x *index, p *model.Port) {
 	pl, ok := x.placeOf(p)
 	if !ok {
 		return
 	}
 	here := only(pl.host.Name)
-	u.attach(pl, here)
+	u.attach(pl, here, pl.leaving())
 	if pl.next != nil {
-		u.attach(pl, only(pl.next.Name), flow.Action{Op: flow.OpPunt, Num: PuntArrived})
+		u.attach(pl, only(pl.next.Name), arriving)
 	}
 	u.answer(arp(in(pl.vni)).With(flow.FieldIPDst, flow.Addr(p.IP.Addr)), p.HW())
 	to := in(pl.vni).WithMAC(flow.FieldEthDst, p.HW())
@@ -128,12 +129,28 @@ func (u *unit) place(x *index, p *model.Port) {
 	u.neighbour(x, p)
 }
 
+// device says what is special about a VM's port on one of its hosts: actions before
+// those of each way.
+type device struct{ in, out []flow.Action }
+
+// leaving is the device on the port's own host: while it is down there what comes for it
+// goes to where the VM is about to move, if it is.
+func (pl place) leaving() (d device) {
+	if pl.next != nil {
+		d.out = []flow.Action{flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.next.Underlay.Addr)))}
+	}
+	return d
+}
+
+// arriving is the device on the host that the VM is about to move to.
+var arriving = device{in: []flow.Action{{Op: flow.OpPunt, Num: PuntArrived}}}
+
 // attach joins a VM's port to the tables of the hosts that have its device: the way
-// in, which begins with the actions first, and the way out.
-func (u *unit) attach(pl place, s scope, first ...flow.Action) {
+// in and the way out.
+func (u *unit) attach(pl place, s scope, d device) {
 	number := flow.LogicalPort(pl.vni, pl.id)
 	u.add(s, rule(pipeline.TableConvertPhyLogical, prioObject, every().WithUint(flow.FieldInPort, uint64(number)),
-		append(first,
+		append(slices.Clip(d.in),
 			flow.SetUint(flow.FieldDatapath, uint64(pl.vni)),
 			flow.SetUint(flow.FieldSrcPort, uint64(pl.id)),
 			flow.Goto(pipeline.TableLSPTraceIngressIn))...))
@@ -144,7 +161,7 @@ func (u *unit) attach(pl place, s scope, first ...flow.Action) {
 	u.add(s, rule(pipeline.TableLSPEgressForwardPacket, prioObject, in(pl.vni).WithUint(flow.FieldDstPort, uint64(pl.id)),
 		flow.SetUint(flow.FieldOutPort, uint64(number)), flow.Goto(pipeline.TableLSPEgressPushout)))
 	u.add(s, rule(pipeline.TableLSPEgressPushout, prioObject, every().WithUint(flow.FieldOutPort, uint64(number)),
-		flow.Output(number)))
+		append(slices.Clip(d.out), flow.Output(number))...))
 }
 
 // answer replies to the ARP requests that m matches and sends the reply back:

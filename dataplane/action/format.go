@@ -9,7 +9,7 @@ import (
 )
 
 // String writes what becomes of the packet, as in
-// "eth_dst=02:00:00:00:00:01,dec_ttl,output(5:1)".
+// "eth_dst=02:00:00:00:00:01,dec_ttl,output(5:1)". Behind a "|" is an output's second way.
 func (l *List) String() string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -55,11 +55,19 @@ func (l *List) String() string {
 func (l *List) end() string {
 	switch l.Verdict {
 	case VerdictOutput:
-		return fmt.Sprintf("output(%s)", l.Out)
+		text := fmt.Sprintf("output(%s)", l.Out)
+		if l.Tunnel.Dst != 0 {
+			text += "|" + l.Tunnel.String()
+		}
+		return text
 	case VerdictTunnel:
-		t := &l.Tunnel
-		dst := netip.AddrFrom4([4]byte{byte(t.Dst >> 24), byte(t.Dst >> 16), byte(t.Dst >> 8), byte(t.Dst)})
-		return fmt.Sprintf("tunnel(dst=%s,vni=%d,src_port=%d,dst_port=%d,flags=%#04x)", dst, t.VNI, t.SrcPort, t.DstPort, t.Flags)
+		return l.Tunnel.String()
 	}
 	return "drop(" + l.Reason.String() + ")"
+}
+
+// String is the tunnel as an action, as in "tunnel(dst=192.0.2.2,vni=5,...)".
+func (t *Tunnel) String() string {
+	dst := netip.AddrFrom4([4]byte{byte(t.Dst >> 24), byte(t.Dst >> 16), byte(t.Dst >> 8), byte(t.Dst)})
+	return fmt.Sprintf("tunnel(dst=%s,vni=%d,src_port=%d,dst_port=%d,flags=%#04x)", dst, t.VNI, t.SrcPort, t.DstPort, t.Flags)
 }

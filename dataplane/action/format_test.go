@@ -12,6 +12,10 @@ func TestList_String(t *testing.T) {
 	for want, l := range map[string]*action.List{
 		"drop(unknown_mac)": {Reason: stats.DropUnknownMAC},
 		"output(5:1)":       {Verdict: action.VerdictOutput, Out: flow.LogicalPort(5, 1)},
+		"output(5:1)|tunnel(dst=192.168.100.2,vni=5,src_port=2,dst_port=1,flags=0x0004)": {
+			Verdict: action.VerdictOutput, Out: flow.LogicalPort(5, 1),
+			Tunnel: action.Tunnel{VNI: 5, Dst: 192<<24 | 168<<16 | 100<<8 | 2, SrcPort: 2, DstPort: 1, Flags: flow.FlagRedirect},
+		},
 		"eth_dst=02:00:00:00:00:01,dec_ttl,output(5:1)": {
 			Verdict: action.VerdictOutput, Out: flow.LogicalPort(5, 1),
 			Edits: action.EditEthDst | action.EditTTL, EthDst: flow.MAC{2, 0, 0, 0, 0, 1}, TTL: 1,

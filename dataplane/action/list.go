@@ -73,7 +73,9 @@ type List struct {
 	Punt uint32
 	Out  flow.PortNo // of VerdictOutput
 
-	Tunnel Tunnel // of VerdictTunnel
+	// Tunnel is where VerdictTunnel sends. Of VerdictOutput it is the second way, for
+	// while the port takes no packets; if Dst is 0 there is none.
+	Tunnel Tunnel
 
 	EthDst    flow.MAC
 	EthSrc    flow.MAC

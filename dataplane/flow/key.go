@@ -48,7 +48,7 @@ func (m MAC) String() string {
 const (
 	FlagLoopback uint16 = 1 << 0 // may leave by the port it came from
 	FlagTrace    uint16 = 1 << 1 // report each stage
-	FlagRedirect uint16 = 1 << 2 // a helper relays this: one hop only
+	FlagRedirect uint16 = 1 << 2 // a host that is not the last one relays this: one hop only
 	FlagNAT      uint16 = 1 << 3 // addresses were translated
 )
 

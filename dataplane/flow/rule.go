@@ -20,7 +20,7 @@ const (
 	OpSetField     // Field := Value
 	OpCopyField    // Field := Src
 	OpGoto         // go on at Table; ends
-	OpOutput       // send to Port; ends
+	OpOutput       // send to Port, or while that takes nothing to the host in Regs.TunDst, if set; ends
 	OpTunnel       // send in Geneve to Regs.TunDst, VNI and option from Regs; ends
 	OpDrop         // drop with Reason; ends
 	OpDecTTL       // decrement TTL or hop limit; at 1 or 0 the packet is dropped (ttl_expired)

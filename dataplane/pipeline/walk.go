@@ -203,23 +203,36 @@ func (w *walk) output(p flow.PortNo) {
 	}
 	w.list.Verdict = action.VerdictOutput
 	w.list.Out = p
+	// What was relayed once is not relayed again: two hosts that each take the other for
+	// the port's place would never be done with it.
+	if r := &w.f.Regs; r.TunDst != 0 && r.Flags&flow.FlagRedirect == 0 && w.to(r.TunDst) {
+		w.list.Tunnel.Flags |= flow.FlagRedirect
+	}
 	w.commit()
 }
 
 // tunnel ends the walk at another host.
 func (w *walk) tunnel() {
-	r := &w.f.Regs
-	n, ok := w.snap.neighbours[r.TunDst]
-	if !ok {
+	if !w.to(w.f.Regs.TunDst) {
 		w.drop(stats.DropNoTunnel)
 		return
 	}
 	w.list.Verdict = action.VerdictTunnel
-	w.list.Tunnel = action.Tunnel{
-		VNI: r.Datapath, Dst: r.TunDst, MAC: n.MAC,
-		SrcPort: r.SrcPort, DstPort: r.DstPort, Flags: r.Flags, Command: r.Command,
-	}
 	w.commit()
+}
+
+// to writes into the list how the packet gets to another host; false, and nothing
+// done, if nobody knows the way there.
+func (w *walk) to(host uint32) bool {
+	n, ok := w.snap.neighbours[host]
+	if ok {
+		r := &w.f.Regs
+		w.list.Tunnel = action.Tunnel{
+			VNI: r.Datapath, Dst: host, MAC: n.MAC,
+			SrcPort: r.SrcPort, DstPort: r.DstPort, Flags: r.Flags, Command: r.Command,
+		}
+	}
+	return ok
 }
 
 // commit writes the values of the edited fields into the list.

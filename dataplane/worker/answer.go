@@ -42,16 +42,16 @@ func (q *quota) take(now uint64) bool {
 }
 
 // tooBig reports whether packet i from queue r, which is longer than a frame without
-// tag may be where l sends it, is too big for that: the tunnel carries the tag, a guest
+// tag may be where l sends it, in a tunnel or not, is too big for that: the tunnel carries the tag, a guest
 // gets it besides its MTU, and a super-segment goes in segments. If so its sender is
 // told, unless the packet would not have got that far.
 //
 //	out: true, and drop[i]; false, and nothing done
-func (w *Worker) tooBig(r *rxQueue, i int, l *action.List) bool {
+func (w *Worker) tooBig(r *rxQueue, i int, l *action.List, tunnel bool) bool {
 	k := w.work
 	b, l2 := k.rx[i&(buf.Burst-1)], l2Size(&k.flows.Keys[i&(buf.Burst-1)])
 	mtu := w.tunnelFrame - l2
-	if l.Verdict == action.VerdictOutput {
+	if l.Verdict == action.VerdictOutput && !tunnel {
 		mtu = w.outs[k.out[i&(buf.Burst-1)]].maxFrame - hdr.EthernetSize
 	}
 	if b.WireLen() <= mtu+l2 {

@@ -198,13 +198,8 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	if l.Punt != 0 {
 		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
 	}
-	maxFrame := w.tunnelFrame
-	if l.Verdict == action.VerdictTunnel {
-		k.out[i] = w.lay.uplink
-	} else {
-		maxFrame = w.way(i, l)
-	}
-	if int(b.PktLen) > maxFrame && w.tooBig(r, i, l) { // a shorter one fits, whatever it is
+	maxFrame, tunnel := w.way(i, l)
+	if int(b.PktLen) > maxFrame && w.tooBig(r, i, l, tunnel) { // a shorter one fits, whatever it is
 		return
 	}
 	reason := action.Execute(b, l)
@@ -213,7 +208,7 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 		if reason == stats.DropInjected && !punted {
 			reason = stats.DropPuntFull
 		}
-	case l.Verdict == action.VerdictTunnel:
+	case tunnel:
 		reason = stats.DropNoTunnel
 		if ep := w.pool.cfg.Endpoint; ep != nil {
 			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
@@ -222,20 +217,30 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	k.drop[i] = reason
 }
 
-// way finds out to which port of this host packet i goes, if l lets it go to any, and
-// how large a frame without VLAN tag may be there, in bytes.
+// way finds out to which port of this host packet i goes, if l lets it go to any,
+// whether in a tunnel, and how large a frame without VLAN tag may be there, in bytes.
 //
 //	out: out[i]
-func (w *Worker) way(i int, l *action.List) (maxFrame int) {
-	if l.Verdict != action.VerdictOutput {
-		return noLimit
+func (w *Worker) way(i int, l *action.List) (maxFrame int, tunnel bool) {
+	k := w.work
+	switch l.Verdict {
+	case action.VerdictTunnel:
+		k.out[i] = w.lay.uplink
+		return w.tunnelFrame, true
+	case action.VerdictOutput:
+	default:
+		return noLimit, false
 	}
 	out := w.resolve(l.Out)
-	w.work.out[i] = out
-	if out >= MaxPorts {
-		return noLimit
+	if l.Tunnel.Dst != 0 && (out >= MaxPorts || !w.outs[out].live()) {
+		k.out[i] = w.lay.uplink
+		return w.tunnelFrame, true
 	}
-	return w.outs[out].maxFrame
+	k.out[i] = out
+	if out >= MaxPorts {
+		return noLimit, false
+	}
+	return w.outs[out].maxFrame, false
 }
 
 // forward sends rx[:n], one burst for each output port; the packets of a port

@@ -110,6 +110,21 @@ func outputOf(s *slot, id int) output {
 	return o
 }
 
+// live reports whether the port takes packets: one of its queues is enabled.
+func (o *output) live() bool {
+	for i := range o.own {
+		if o.own[i].enabled() {
+			return true
+		}
+	}
+	for i := range o.far {
+		if o.far[i].enabled() {
+			return true
+		}
+	}
+	return false
+}
+
 // helper is the worker that sends for worker id, which has no enabled queue of the
 // port: the owner of one that is enabled. Workers without queue are spread over
 // the enabled ones, and each keeps to its own while the same ones are enabled:

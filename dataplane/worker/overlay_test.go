@@ -8,6 +8,7 @@ import (
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
+	"baton/dataplane/overlay"
 	"baton/dataplane/pipeline"
 	"baton/dataplane/port"
 	"baton/dataplane/stats"
@@ -159,9 +160,14 @@ func endlessIPv6() []byte {
 }
 
 // pushed is inner in the tunnel of e to 192.0.2.1, for port dst.
-func pushed(t testing.TB, e interface {
-	Push(*buf.Buf, *action.Tunnel, uint64) stats.DropReason
-}, vni uint32, dst uint16, inner []byte) []byte {
+func pushed(t testing.TB, e *overlay.Endpoint, vni uint32, dst uint16, inner []byte) []byte {
+	t.Helper()
+	n := neighbour(1)
+	return pushedAs(t, e, action.Tunnel{VNI: vni, Dst: n.IP, MAC: n.MAC, DstPort: dst}, inner)
+}
+
+// pushedAs is inner in the tunnel of e.
+func pushedAs(t testing.TB, e *overlay.Endpoint, tunnel action.Tunnel, inner []byte) []byte {
 	t.Helper()
 	p, err := buf.NewPool(1, buf.DefaultDataRoom)
 	if err != nil {
@@ -172,8 +178,7 @@ func pushed(t testing.TB, e interface {
 	p.Get(one)
 	defer p.Put(one)
 	one[0].SetFrame(inner)
-	n := neighbour(1)
-	if r := e.Push(one[0], &action.Tunnel{VNI: vni, Dst: n.IP, MAC: n.MAC, DstPort: dst}, 3); r != stats.DropNone {
+	if r := e.Push(one[0], &tunnel, 3); r != stats.DropNone {
 		t.Fatal(r)
 	}
 	return append([]byte(nil), one[0].Data()...)

@@ -100,22 +100,51 @@ func shell(t *testing.T, g *lab.Guest, commands string) string {
 	return r.Stdout
 }
 
-// load is traffic to the moving guest, under way.
+// moveBulk is bulk TCP between the guests, of what nobody can guess, a quarter of a MiB a
+// tenth of a second, until /stop is there. The sender has it in /sent, the receiver in
+// /received; each guest is one of each.
+type moveBulk struct {
+	name string
+	dst  string // address
+	port int
+}
+
+var (
+	toMover   = moveBulk{"to the guest that moves", "10.0.1.11", 6000}
+	fromMover = moveBulk{"from the guest that moves", "10.0.1.12", 6001}
+)
+
+// receive is the receiver, whose process id is in /receiver.
+func (b moveBulk) receive() string {
+	return fmt.Sprintf("echo 4096 4194304 8388608 >/proc/sys/net/ipv4/tcp_rmem; mkfifo /open; exec 3<>/open; "+
+		"nc -l -p %d </open >/received & echo $! >/receiver; wait $!", b.port)
+}
+
+func (b moveBulk) send() string {
+	return fmt.Sprintf("while test ! -e /stop; do dd if=/dev/urandom bs=256k count=1 2>/dev/null; sleep 0.1; done | tee /sent | nc %s %d", b.dst, b.port)
+}
+
+// check compares what was sent and received.
+func (b moveBulk) check(t *testing.T, from, to *lab.Guest, before int64) {
+	t.Helper()
+	n := fileSize(t, to, "/received")
+	got, want := strings.Fields(shell(t, to, "sha256sum /received"))[0], strings.Fields(shell(t, from, "sha256sum /sent"))[0]
+	if got != want {
+		t.Errorf("TCP %s: received %d bytes, SHA-256 %s; sent were %d, %s", b.name, n, got, fileSize(t, from, "/sent"), want)
+	}
+	t.Logf("TCP %s: one connection, %.1f MiB, %.1f of them before the move; bytes right: %v; segments sent again: %s", b.name, float64(n)/(1<<20),
+		float64(before)/(1<<20), got == want, strings.TrimSpace(shell(t, from, "awk '/^Tcp/ {n = $13} END {print n}' /proc/net/snmp")))
+}
+
+// load is traffic of the moving guest, under way.
 type load struct {
-	done   chan error // of each of three
+	done   chan error // of each of five
 	pinged guestwire.PingResult
 }
 
-// The guest that moves receives into a file until the other one has done; that one
-// sends what nobody can guess, a quarter of a MiB a tenth of a second, until /stop.
-const (
-	receiver = "echo 4096 4194304 8388608 >/proc/sys/net/ipv4/tcp_rmem; mkfifo /open; exec 3<>/open; nc -l -p 6000 </open >/received"
-	sender   = "while test ! -e /stop; do dd if=/dev/urandom bs=256k count=1 2>/dev/null; sleep 0.1; done | tee /sent | nc 10.0.1.11 6000"
-)
-
 func (r *moveRig) startLoad(t *testing.T) *load {
 	t.Helper()
-	l := &load{done: make(chan error, 3)}
+	l := &load{done: make(chan error, 5)}
 	run := func(g *lab.Guest, commands string) {
 		x, err := g.Exec(moveLimit, "sh", "-c", commands)
 		if err == nil && x.Code != 0 {
@@ -124,11 +153,16 @@ func (r *moveRig) startLoad(t *testing.T) *load {
 		l.done <- err
 	}
 	mover, peer := r.mover, r.peer
-	go run(mover, receiver)
-	must(t, r.c.Lab.WaitFor("the receiver to listen", moveLimit, func() bool {
-		return strings.Contains(shell(t, mover, "cat /proc/net/tcp"), ":1770 ") // 6000
-	}))
-	go run(peer, sender)
+	for _, way := range []struct {
+		moveBulk
+		from, to *lab.Guest
+	}{{toMover, peer, mover}, {fromMover, mover, peer}} {
+		go run(way.to, way.receive())
+		must(t, r.c.Lab.WaitFor("the receiver to listen", moveLimit, func() bool {
+			return strings.Contains(shell(t, way.to, "cat /proc/net/tcp"), fmt.Sprintf(":%04X ", way.port))
+		}))
+		go run(way.from, way.send())
+	}
 	go func() {
 		var err error
 		l.pinged, err = peer.Ping(guestwire.PingArgs{Dst: "10.0.1.11", Count: movePings, IntervalUs: movePace.Microseconds(), WaitMs: 3000})
@@ -154,24 +188,31 @@ func testMigration(t *testing.T, device string) {
 	t.Cleanup(to.Kill)
 	l := r.startLoad(t)
 	must(t, r.c.Lab.WaitFor("the bulk to begin", moveLimit, func() bool {
-		return hostPort(t, r.h1, "mover").TxBytes > 1<<20
+		p := hostPort(t, r.h1, "mover")
+		return p.TxBytes > 1<<20 && p.RxBytes > 1<<20
 	}))
 	if at, next := r.place(t); at != "host1" || next != "host2" {
 		t.Errorf("before the migration the port is on %s, to move to %s", at, next)
 	}
+	source, target := portDown(t, r.h1), portDown(t, r.h2)
 	// While the guest moves nobody there reads: what the device writes stays where it
 	// was written, in pages that the guest itself does not touch. QEMU copies them
 	// again only if the device says so.
-	shell(t, r.mover, "killall -STOP nc")
+	shell(t, r.mover, "kill -STOP $(cat /receiver)")
 	m, err := r.mover.MigrateTo(to, moveLimit)
 	must(t, err)
 	r.mover = to
-	shell(t, to, "killall -CONT nc")
-	before := fileSize(t, to, "/received")
-	must(t, r.c.Lab.WaitFor("the connection to go on after the move", moveLimit, func() bool {
-		return fileSize(t, to, "/received") > before+1<<20
-	}))
-	shell(t, r.peer, "touch /stop")
+	shell(t, to, "kill -CONT $(cat /receiver)")
+	before := map[*lab.Guest]int64{}
+	for _, g := range []*lab.Guest{to, r.peer} {
+		before[g] = fileSize(t, g, "/received")
+		must(t, r.c.Lab.WaitFor("the connections to go on after the move", moveLimit, func() bool {
+			return fileSize(t, g, "/received") > before[g]+1<<20
+		}))
+	}
+	for _, g := range []*lab.Guest{to, r.peer} {
+		shell(t, g, "touch /stop")
+	}
 	for range cap(l.done) {
 		must(t, <-l.done)
 	}
@@ -179,25 +220,29 @@ func testMigration(t *testing.T, device string) {
 		t.Errorf("after the migration the port is on %s, to move to %q", at, next)
 	}
 	must(t, r.c.WaitInStep("host1", "host2"))
-	n := fileSize(t, to, "/received")
-	got := strings.Fields(shell(t, to, "sha256sum /received"))[0]
-	want := strings.Fields(shell(t, r.peer, "sha256sum /sent"))[0]
-	if got != want {
-		t.Errorf("the file that was received while the guest moved has %d bytes, SHA-256 %s; sent were %d, %s", n, got, fileSize(t, r.peer, "/sent"), want)
-	}
 	if p := l.pinged; p.Received == 0 || p.Corrupt+p.Duplicates != 0 {
 		t.Errorf("ping: %+v", p)
 	}
 	t.Logf("migration: %v", m)
 	t.Logf("ping every %v: %d of %d lost, longest gap %v, slowest answer %d ms", movePace, l.pinged.Sent-l.pinged.Received, l.pinged.Sent,
 		time.Duration(longestRun(l.pinged.Lost))*movePace, l.pinged.MaxUs/1000)
-	t.Logf("TCP: one connection, %.1f MiB, %.1f of them before the move; bytes right: %v; segments sent again: %s", float64(n)/(1<<20),
-		float64(before)/(1<<20), got == want, strings.TrimSpace(shell(t, r.peer, "awk '/^Tcp/ {n = $13} END {print n}' /proc/net/snmp")))
-	for _, h := range []*cluster.Host{r.h1, r.h2} {
-		s, err := h.Stats()
-		must(t, err)
-		t.Logf("%s dropped: %v", h.Name, s.Drops)
+	toMover.check(t, r.peer, to, before[to])
+	fromMover.check(t, to, r.peer, before[r.peer])
+	// What comes while the guest runs nowhere is lost, but where it is to run: the host
+	// that it left relays until all know the new place.
+	source, target = portDown(t, r.h1)-source, portDown(t, r.h2)-target
+	t.Logf("frames for the guest that were dropped because it ran nowhere: %d where it left, %d where it went", source, target)
+	if source > target {
+		t.Errorf("the host that the guest left dropped %d frames for it, more than the %d of the host it went to", source, target)
 	}
+}
+
+// portDown is how many frames a host has dropped for ports that took none.
+func portDown(t *testing.T, h *cluster.Host) uint64 {
+	t.Helper()
+	s, err := h.Stats()
+	must(t, err)
+	return s.Drops["port_down"]
 }
 
 // longestRun is the length of the longest run of successive numbers.
