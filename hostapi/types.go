@@ -164,9 +164,10 @@ type Ring struct {
 	Started   bool   `json:"started"`
 	Enabled   bool   `json:"enabled"`
 	// LastAvail and LastUsed are how far driver and device are: of a split ring the
-	// running indices, of a packed one the slots, with their wrap counters apart.
-	LastAvail  uint16            `json:"last_avail"`
-	LastUsed   uint16            `json:"last_used"`
+	// running indices, of a packed one the slots, with their wrap counters apart. Absent:
+	// not known, of a broken ring, and where a packed ring's memory does not tell.
+	LastAvail  *uint16           `json:"last_avail,omitempty"`
+	LastUsed   *uint16           `json:"last_used,omitempty"`
 	AvailWrap  *bool             `json:"avail_wrap,omitempty"` // packed alone
 	UsedWrap   *bool             `json:"used_wrap,omitempty"`
 	Packets    uint64            `json:"packets"`

@@ -114,9 +114,10 @@ func newVhostShow(o *options) *cobra.Command {
 		Long: `Show one device: what was negotiated, rings, memory, errors.
 
 Of a split ring AVAIL and USED are the running indices of driver and device, modulo
-65536; of a packed ring they are slots with a wrap counter, as in 17/1. Equal values
-mean that nothing waits in a ring in which the guest sends, and that it gave no
-buffers in one in which it receives.`,
+65536; of a packed ring they are slots with a wrap counter, as in 17/1, and unknown
+where its memory does not tell, or while the guest writes. Those of a broken ring are
+unknown. Equal values mean that nothing waits in a ring in which the guest sends, and
+that it gave no buffers in one in which it receives.`,
 		Example: "  batonctl vhost show vm1\n  batonctl vhost show vm1 -o json",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (all []string, _ cobra.ShellCompDirective) {
@@ -225,14 +226,16 @@ func ringState(r *hostapi.Ring) string {
 }
 
 // position is an index, or a slot with its wrap counter.
-func position(n uint16, wrap *bool) string {
+func position(n *uint16, wrap *bool) string {
 	switch {
+	case n == nil:
+		return "unknown"
 	case wrap == nil:
-		return fmt.Sprint(n)
+		return fmt.Sprint(*n)
 	case *wrap:
-		return fmt.Sprintf("%d/1", n)
+		return fmt.Sprintf("%d/1", *n)
 	}
-	return fmt.Sprintf("%d/0", n)
+	return fmt.Sprintf("%d/0", *n)
 }
 
 func counts(m map[string]uint64) string {

@@ -14,9 +14,10 @@ type vhostHost struct{ hostapi.Source }
 
 func (vhostHost) Vhosts() ([]hostapi.Vhost, error) {
 	yes, no := true, false
+	avail, used := uint16(17), uint16(250)
 	ring := func(i int, direction string) hostapi.Ring {
 		return hostapi.Ring{Index: i, Direction: direction, Format: "packed", Size: 256, Started: true, Enabled: true,
-			LastAvail: 17, AvailWrap: &yes, LastUsed: 250, UsedWrap: &no, Packets: 1000, Super: 40, Partial: 2, Kicks: 9, Calls: 8, Suppressed: 7}
+			LastAvail: &avail, AvailWrap: &yes, LastUsed: &used, UsedWrap: &no, Packets: 1000, Super: 40, Partial: 2, Kicks: 9, Calls: 8, Suppressed: 7}
 	}
 	up := hostapi.Vhost{Port: "vm1", Socket: "/run/vm1.sock", Mode: "client", Connected: true, Up: true, QueuePairs: 4, Active: 1, MTU: 1538,
 		Offered: "0x800000801", OfferedNames: []string{"CSUM", "HOST_TSO4", "IN_ORDER"}, Features: "0x801", FeatureNames: []string{"CSUM", "HOST_TSO4"},

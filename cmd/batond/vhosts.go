@@ -57,14 +57,15 @@ func vhostRing(r *netdev.RingInfo) hostapi.Ring {
 	t := &r.Totals
 	h := hostapi.Ring{
 		Index: r.Index, Direction: r.Direction, Format: r.Format, Size: r.Size, Started: r.Started, Enabled: r.Enabled,
-		LastAvail: r.AvailIdx, LastUsed: r.UsedIdx, Packets: t.Packets, Bytes: t.Bytes,
+		Packets: t.Packets, Bytes: t.Bytes,
 		Super: t.GSO, Partial: t.Partial, DataValid: t.DataValid,
 		Kicks: r.Kicks, Calls: t.Calls, Suppressed: t.Suppressed, Errors: map[string]uint64{},
 	}
-	if r.Format == "packed" {
-		const wrap = 1 << 15
-		avail, used := r.AvailIdx&wrap != 0, r.UsedIdx&wrap != 0
-		h.LastAvail, h.LastUsed, h.AvailWrap, h.UsedWrap = r.AvailIdx&^wrap, r.UsedIdx&^wrap, &avail, &used
+	if r.Indices.AvailKnown {
+		h.LastAvail, h.AvailWrap = position(r.Indices.Avail, r.Format)
+	}
+	if r.Indices.UsedKnown {
+		h.LastUsed, h.UsedWrap = position(r.Indices.Used, r.Format)
 	}
 	for name, n := range map[string]uint64{
 		"short_frame": t.ShortFrame, "too_big": t.TooBig, "bad_header": t.BadHeader, "unfinished": t.Unfinished,
@@ -82,4 +83,14 @@ func vhostRing(r *netdev.RingInfo) hostapi.Ring {
 		h.LastBroken = r.LastBroken
 	}
 	return h
+}
+
+// position is a ring's index, of a packed ring with its wrap counter apart.
+func position(index uint16, format string) (at *uint16, wrap *bool) {
+	if format != "packed" {
+		return &index, nil
+	}
+	const counter = 1 << 15
+	slot, w := index&^counter, index&counter != 0
+	return &slot, &w
 }

@@ -227,8 +227,8 @@ func cliVhost(t *testing.T, s *site) {
 			t.Errorf("vhost show %s: %+v", name, d)
 		}
 		for _, r := range d.Rings {
-			if r.LastUsed != want[r.Direction] || !r.Started || !r.Enabled || r.Broken != "" {
-				t.Errorf("%s: ring %s used %d, want %d: %+v", name, r.Direction, r.LastUsed, want[r.Direction], r)
+			if r.LastUsed == nil || *r.LastUsed != want[r.Direction] || !r.Started || !r.Enabled || r.Broken != "" {
+				t.Errorf("%s: ring %s, want %d used: %+v", name, r.Direction, want[r.Direction], r)
 			}
 		}
 	}

@@ -153,7 +153,7 @@ func checkRings(t *testing.T, h *cluster.Host, pairs int) {
 		t.Fatalf("%d rings, want %d", len(v.Rings), 2*pairs)
 	}
 	for _, r := range v.Rings {
-		if !r.Started || !r.Enabled || r.Broken != "" || r.LastUsed == 0 {
+		if !r.Started || !r.Enabled || r.Broken != "" || r.Packets == 0 {
 			t.Errorf("ring %d: %+v", r.Index, r)
 		}
 	}

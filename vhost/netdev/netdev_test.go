@@ -354,7 +354,7 @@ func TestFeaturesAndSnapshot(t *testing.T) {
 		t.Error(err)
 	}
 	s := g.dev.Snapshot()
-	if r := s.Rings[1]; r.UsedIdx != 1 || r.AvailIdx != 1 || r.Totals.Packets != 1 || r.Totals.Bytes != 60 || r.Kicks == 0 {
+	if r := s.Rings[1]; r.Indices.Used != 1 || r.Indices.Avail != 1 || r.Totals.Packets != 1 || r.Totals.Bytes != 60 || r.Kicks == 0 {
 		t.Errorf("%+v", r)
 	}
 	// virtio_user: the same features again, then others, while the rings run.

@@ -67,7 +67,7 @@ func TestPackedBases(t *testing.T) {
 				g.passesPacked(rx, tx)
 			}
 			s := g.dev.Snapshot()
-			if s.Rings[1].Format != "packed" || s.Rings[1].AvailIdx != s.Rings[1].UsedIdx || int(s.Rings[1].UsedIdx&0x7fff) != tx.Next {
+			if s.Rings[1].Format != "packed" || s.Rings[1].Indices.Avail != s.Rings[1].Indices.Used || int(s.Rings[1].Indices.Used&0x7fff) != tx.Next {
 				t.Errorf("%+v", s.Rings[1])
 			}
 			word, err := g.dev.GetVringBase(1)

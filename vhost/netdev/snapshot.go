@@ -51,21 +51,21 @@ func (t *Totals) add(s *virtq.Stats) {
 
 // RingInfo is one ring as an operator sees it.
 type RingInfo struct {
-	Index      int    `json:"index"`
-	Direction  string `json:"direction"` // the guest's: "tx" odd rings, "rx" even ones
-	Format     string `json:"format"`
-	Size       uint32 `json:"size"`
-	Started    bool   `json:"started"`
-	Running    bool   `json:"running"`
-	Enabled    bool   `json:"enabled"`
-	AvailIdx   uint16 `json:"avail_idx"` // of a packed ring the driver's slot, its wrap counter in bit 15
-	UsedIdx    uint16 `json:"used_idx"`  // of a packed ring ours
-	KickFD     bool   `json:"kick_fd"`
-	CallFD     bool   `json:"call_fd"`
-	Kicks      uint64 `json:"kicks"`       // since the descriptor came, our own wake-ups included
-	Broken     string `json:"broken"`      // stable name, "none" if it works
-	LastBroken string `json:"last_broken"` // the last reason ever, "none" if it never broke
-	Totals     Totals `json:"totals"`
+	Index     int    `json:"index"`
+	Direction string `json:"direction"` // the guest's: "tx" odd rings, "rx" even ones
+	Format    string `json:"format"`
+	Size      uint32 `json:"size"`
+	Started   bool   `json:"started"`
+	Running   bool   `json:"running"`
+	Enabled   bool   `json:"enabled"`
+	// Indices of a ring that does not run are where it goes on; of a broken one not known.
+	Indices    virtq.Indices `json:"indices"`
+	KickFD     bool          `json:"kick_fd"`
+	CallFD     bool          `json:"call_fd"`
+	Kicks      uint64        `json:"kicks"`       // since the descriptor came, our own wake-ups included
+	Broken     string        `json:"broken"`      // stable name, "none" if it works
+	LastBroken string        `json:"last_broken"` // the last reason ever, "none" if it never broke
+	Totals     Totals        `json:"totals"`
 }
 
 // RegionInfo is one region of guest memory.
@@ -158,8 +158,8 @@ func (d *Device) ringInfo(r *ring) RingInfo {
 	ri := RingInfo{
 		Index: r.index, Direction: [2]string{"rx", "tx"}[r.index&1], Format: d.format(),
 		Size: r.num, Started: r.started, Running: r.live != nil, Enabled: d.enabled(r),
-		AvailIdx: uint16(r.base), UsedIdx: uint16(r.base),
-		KickFD: r.kick >= 0 && !r.poll, CallFD: r.call >= 0, Kicks: eventCount(r.kick),
+		Indices: virtq.Indices{Avail: uint16(r.base), Used: uint16(r.base), AvailKnown: true, UsedKnown: true},
+		KickFD:  r.kick >= 0 && !r.poll, CallFD: r.call >= 0, Kicks: eventCount(r.kick),
 		Broken: virtq.ReasonNone.String(), LastBroken: r.lastBroken.String(), Totals: r.past,
 	}
 	if r.live == nil {
@@ -169,10 +169,9 @@ func (d *Device) ringInfo(r *ring) RingInfo {
 	why := r.live.Broken()
 	ri.Broken = why.String()
 	// A broken ring's view may be of memory that is unmapped already.
+	ri.Indices = virtq.Indices{}
 	if why == virtq.ReasonNone {
-		if avail, used, err := r.live.Indices(); err == nil {
-			ri.AvailIdx, ri.UsedIdx = avail, used
-		}
+		ri.Indices, _ = r.live.Indices() // memory that is gone leaves them unknown
 	}
 	return ri
 }

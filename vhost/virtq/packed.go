@@ -114,18 +114,15 @@ func (q *Packed) State() uint32 {
 	return w | w<<16
 }
 
-// Indices implements Ring: the driver's and our position, each with its wrap counter in
-// bit 15, as ring memory shows them.
-func (q *Packed) Indices() (avail, used uint16, err error) {
+// Indices implements Ring, by a survey: a driver that writes all the while, or whose
+// ring's memory does not tell where we are, leaves them unknown.
+func (q *Packed) Indices() (i Indices, err error) {
 	vw := q.view.Load()
 	err = vw.table.Try(func() {
-		s := takeSurvey(&vw.packed, q.inOrder)
-		avail, used = s.driver.word(), s.device.word()
-		if !s.exact {
-			used = avail
-		}
+		s := takeSurvey(&vw.packed, q.inOrder, surveysForPeople)
+		i = Indices{Avail: s.driver.word(), Used: s.device.word(), AvailKnown: s.stable, UsedKnown: s.exact}
 	})
-	return avail, used, err
+	return i, err
 }
 
 func (q *Packed) arm(vw *view) bool {

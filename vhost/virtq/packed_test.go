@@ -67,9 +67,10 @@ func lapsOf(t *testing.T, mem *drivertest.Mem, num int, receive bool) {
 	if got := g.q.State(); got != want|want<<16 {
 		t.Errorf("state %#x after %d of %d", got, back, num)
 	}
-	avail, used, err := g.q.Indices()
-	if wantAvail := uint16(next%num) | uint16(1-next/num%2)<<15; err != nil || avail != wantAvail || used != uint16(want) {
-		t.Errorf("indices %#x %#x %v, want %#x %#x", avail, used, err, wantAvail, want)
+	i, err := g.q.Indices()
+	wantIndices := virtq.Indices{Avail: uint16(next%num) | uint16(1-next/num%2)<<15, Used: uint16(want), AvailKnown: true, UsedKnown: true}
+	if err != nil || i != wantIndices {
+		t.Errorf("indices %+v %v, want %+v", i, err, wantIndices)
 	}
 }
 

@@ -45,9 +45,17 @@ type Ring interface {
 	Call() *EventFD
 	// Err is the descriptor that tells the front end that the ring broke.
 	Err() *EventFD
-	// Indices are the driver's available and our used index in shared memory.
-	// Control side, while the memory is mapped.
-	Indices() (avail, used uint16, err error)
+	// Indices are the driver's and our index, as shared memory has them. Control side,
+	// while the memory is mapped.
+	Indices() (Indices, error)
+}
+
+// Indices says how far driver and device are: of a split ring the available and the used
+// index, of a packed one the positions, with the wrap counter in bit 15. Memory of a
+// packed ring does not always tell.
+type Indices struct {
+	Avail, Used           uint16
+	AvailKnown, UsedKnown bool
 }
 
 // Stats are one ring's counters, written by its worker.

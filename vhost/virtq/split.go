@@ -69,10 +69,12 @@ func (q *Split) find(t *guestmem.Table, cfg *Config, vw *view) (err error) {
 func (q *Split) State() uint32 { return uint32(q.lastAvail) }
 
 // Indices implements Ring.
-func (q *Split) Indices() (avail, used uint16, err error) {
+func (q *Split) Indices() (i Indices, err error) {
 	vw := q.view.Load()
-	err = vw.table.Try(func() { avail, used = vw.split.AvailIdx(), vw.split.UsedIdx() })
-	return avail, used, err
+	err = vw.table.Try(func() {
+		i = Indices{Avail: vw.split.AvailIdx(), Used: vw.split.UsedIdx(), AvailKnown: true, UsedKnown: true}
+	})
+	return i, err
 }
 
 // show stores our flags and used index.

@@ -49,7 +49,7 @@ type survey struct {
 // resume is the position at which to go on, and finishes a torn burst. base is the
 // front end's word for it. Memory may fault.
 func resume(vw *view, base position, inOrder bool) position {
-	s := takeSurvey(&vw.packed, inOrder)
+	s := takeSurvey(&vw.packed, inOrder, surveysAtOnce+surveysLater)
 	if !s.exact {
 		return base
 	}
@@ -63,17 +63,19 @@ func resume(vw *view, base position, inOrder bool) position {
 }
 
 // A survey is taken up to so many times: at once at first, then with a pause, in which
-// the kernel may let a virtual CPU go on that it stopped in the middle of a chain.
+// the kernel may let a virtual CPU go on that it stopped in the middle of a chain. People
+// who ask how far a ring is can ask again.
 const (
-	surveysAtOnce = 100
-	surveysLater  = 20
-	surveyPause   = time.Millisecond
+	surveysAtOnce    = 100
+	surveysLater     = 20
+	surveyPause      = time.Millisecond
+	surveysForPeople = 10
 )
 
-// takeSurvey looks until the driver, which may run, stood still meanwhile, but not for
-// long. One that never does gives a survey that is not exact.
-func takeSurvey(ring *guestmem.PackedRing, inOrder bool) (s survey) {
-	for i := range surveysAtOnce + surveysLater {
+// takeSurvey looks until the driver, which may run, stood still meanwhile, but no more
+// than num times. One that never does gives a survey that is neither stable nor exact.
+func takeSurvey(ring *guestmem.PackedRing, inOrder bool, num int) (s survey) {
+	for i := range num {
 		if s = look(ring, inOrder); s.stable {
 			break
 		}

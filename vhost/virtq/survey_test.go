@@ -142,7 +142,7 @@ func (r *restarts) restart(rt *rapid.T) bool {
 			rt.Fatal(err)
 		}
 		r.q = q
-		return q.State() == want && false
+		return false
 	}
 	r.q = q
 	return true
@@ -331,9 +331,15 @@ func TestRestartBelievesBase(t *testing.T) {
 	if err != nil || q.State() != 0x80058005 {
 		t.Fatalf("%#x %v", q.State(), err)
 	}
+	if i, err := q.Indices(); err != nil || i.UsedKnown {
+		t.Errorf("indices %+v %v", i, err)
+	}
 	g = newPackedRig(t, 8, nil)
 	g.pack.Raw(3, guestmem.Desc{Addr: at(dataOff), Len: 100, Flags: availBit})
 	if q, err = virtq.New(g.table, g.cfg, nil); err != nil || q.State() != 0x80008000 {
 		t.Fatalf("%#x %v", q.State(), err)
+	}
+	if i, err := q.Indices(); err != nil || i.UsedKnown || i.AvailKnown {
+		t.Errorf("indices %+v %v", i, err)
 	}
 }
