@@ -126,3 +126,38 @@ func TestPackedOverRestart(t *testing.T) {
 		g.restart(netdev.Config{Pin: file, Without: proto.FeatureRingPacked})
 	}
 }
+
+// A ring that is stopped in order goes on where it stopped, also where its memory does not
+// tell: all slots are available but one, the rest of a chain whose first slot the driver
+// has written again.
+func TestPackedStopsAmongRests(t *testing.T) {
+	for _, name := range []string{"front end", "new features"} {
+		g, _, tx := packedRig(t, 3, 0x80008000)
+		tx.SetDesc(0, guestmem.Desc{Addr: at(dataOff), Len: 40, Flags: guestmem.DescNext, Next: 1})
+		tx.SetDesc(1, guestmem.Desc{Addr: at(dataOff + 40), Len: 32})
+		tx.SetDesc(2, descOf(dataOff, 72))
+		tx.Push(0)
+		if n := g.recv(); n != 1 {
+			t.Fatalf("%s: %d frames of a chain of two", name, n)
+		}
+		tx.TakeUsed()
+		tx.SetDesc(0, descOf(dataOff, 72))
+		tx.Push(2, 0)
+		if name == "front end" {
+			word, err := g.dev.GetVringBase(1)
+			g.ok(err)
+			g.ok(g.dev.SetVringBase(1, word))
+			g.ok(g.dev.SetVringKick(1, g.eventFD()))
+		} else {
+			g.ok(g.dev.SetFeatures(packedFeatures | proto.FeatureEventIdx))
+		}
+		if n := g.recv(); n != 2 {
+			t.Errorf("%s: %d frames of 2; %+v", name, n, g.dev.Snapshot().Rings[1])
+		}
+		for _, want := range []uint32{2, 0} {
+			if id, _, ok := tx.TakeUsed(); !ok || id != want {
+				t.Errorf("%s: used id %d, %v, want %d", name, id, ok, want)
+			}
+		}
+	}
+}

@@ -19,6 +19,7 @@ type ring struct {
 	desc, avail, used uint64
 	haveAddr          bool
 	base              uint32 // state word, see virtq.Config
+	baseOf            string // format of the ring that was stopped there, and not broken; empty: base is the front end's word
 	logUsed           bool   // writes to the used ring are logged
 	logAddr           uint64 // as if it lay there
 	started           bool   // SET_VRING_KICK was seen
@@ -47,7 +48,7 @@ var (
 // ringConfig is what virtq needs to run r under the device's features.
 func (d *Device) ringConfig(r *ring) virtq.Config {
 	return virtq.Config{
-		Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, Base: r.base,
+		Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, Base: r.base, BaseSure: r.baseOf == d.format(),
 		HeaderSize: headerSize(d.features),
 		Mergeable:  d.features&proto.FeatureMrgRxbuf != 0,
 		Indirect:   d.features&proto.FeatureIndirectDesc != 0,
@@ -162,7 +163,10 @@ func (d *Device) stop(rings ...*ring) {
 	d.noteBroken()
 	for _, r := range rings {
 		if r.live != nil {
-			r.base = r.live.State()
+			r.base, r.baseOf = r.live.State(), ""
+			if r.live.Broken() == virtq.ReasonNone {
+				r.baseOf = d.format()
+			}
 			r.past.add(r.live.Stats())
 			r.live = nil
 		}
@@ -189,7 +193,7 @@ func (d *Device) clear(r *ring) {
 
 // forget makes r as it was before SET_FEATURES.
 func (d *Device) forget(r *ring) {
-	r.num, r.haveAddr, r.base = 0, false, 0
+	r.num, r.haveAddr, r.base, r.baseOf = 0, false, 0, ""
 	r.logUsed, r.logAddr = false, 0
 	r.started, r.wanted = false, false
 }

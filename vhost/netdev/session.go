@@ -243,8 +243,10 @@ func (d *Device) SetVringBase(i int, base uint32) error {
 		err = virtq.ErrBase
 	case r.live != nil:
 		err = errRunning
+	case base != r.base: // else it gives back what it was told
+		r.base, r.baseOf = base, ""
+		return nil
 	default:
-		r.base = base
 		return nil
 	}
 	return d.refuse(fmt.Sprintf("ring %d: set base %d", i, base), err)

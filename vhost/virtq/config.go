@@ -12,7 +12,10 @@ type Config struct {
 	// Base is the state word of SET_VRING_BASE: of a split ring the next available
 	// index; of a packed one bits 0-14 the next available slot, 15 its wrap counter,
 	// 16-30 the next used slot, 31 its wrap counter.
-	Base       uint32
+	Base uint32
+	// BaseSure: Base is what State told of this ring when it was stopped, whole, so that
+	// a packed ring's memory, which does not always tell, is not asked.
+	BaseSure   bool
 	HeaderSize int    // virtio_net_hdr: 10 or 12 bytes
 	Mergeable  bool   // VIRTIO_NET_F_MRG_RXBUF
 	Indirect   bool   // VIRTIO_F_INDIRECT_DESC

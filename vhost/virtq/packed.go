@@ -75,7 +75,7 @@ type Packed struct {
 var _ Ring = (*Packed)(nil)
 
 // NewPacked is a ring over t. It goes on at the position that ring memory shows (see
-// survey), or at cfg.Base's where that shows none. A base without used half (bits
+// survey), or at cfg.Base's where that shows none, or that is sure. A base without used half (bits
 // 16-31 are 0) means the same for both, as with DPDK's virtio_user; completions are in order, so
 // that a stopped ring has nothing between the two. onBroken, which may be nil, is
 // called by the worker when the ring breaks.
@@ -92,7 +92,9 @@ func NewPacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) 
 		return nil, ErrBase
 	}
 	err = guestmem.Guard(func() {
-		q.next = resume(vw, q.next, q.inOrder)
+		if !cfg.BaseSure {
+			q.next = resume(vw, q.next, q.inOrder)
+		}
 		q.disarm(vw)
 	}, vw.fault)
 	if err != nil {

@@ -137,9 +137,12 @@ func (r *restarts) restart(rt *rapid.T) bool {
 				rt.Fatalf("goes on at %#x, stopped at %#x, and slot %d is used", got, want, i)
 			}
 		}
-		stale.Base = want
+		stale.Base, stale.BaseSure = want, true
 		if q, err = virtq.New(r.table, stale, nil); err != nil {
 			rt.Fatal(err)
+		}
+		if q.State() != want {
+			rt.Fatalf("goes on at %#x, told %#x", q.State(), want)
 		}
 		r.q = q
 		return false
