@@ -3,6 +3,7 @@
 GO       ?= go
 JSON     ?=
 SHORT    ?=
+QUICK    ?=
 RUN      ?= .
 PKG      ?= ./...
 programs := bin/batond bin/baton-controller bin/batonctl
@@ -10,7 +11,7 @@ export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench deps lint docs proto clean packages-build packages-lab FORCE
+.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench bench-vhost deps lint docs proto clean packages-build packages-lab FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ bin/baton-demo: FORCE
 
 bin/baton-interop: FORCE
 	$(GO) build -o $@ ./test/interop
+
+bin/baton-bench-vhost: FORCE
+	$(GO) build -o $@ ./bench/vhost
 
 demo: packages-build packages-lab $(programs) bin/baton-demo ## two hosts, four VMs, one network: the main job on this machine (JSON=file writes the result)
 	@scripts/huge-pages 256
@@ -64,10 +68,6 @@ golden: ## write golden files anew; read the diff before you commit it
 bench: packages-build ## the benchmarks beside the code (RUN=Name)
 	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
 
-bin/baton-bench-vhost: FORCE
-	$(GO) build -o $@ ./bench/vhost
-
-.PHONY: bench-vhost
 bench-vhost: packages-build packages-lab bin/baton-bench-vhost ## the vhost back end beside DPDK's own (QUICK=1: a minute; JSON=file)
 	@scripts/huge-pages 512
 	@bin/baton-bench-vhost $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))

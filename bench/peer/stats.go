@@ -19,6 +19,7 @@ var (
 	portHead = regexp.MustCompile(`Forward statistics for port (\d+)`)
 	rxLine   = regexp.MustCompile(`RX-packets: (\d+)`)
 	txLine   = regexp.MustCompile(`TX-packets: (\d+)\s+TX-dropped: (\d+)`)
+	sentLine = regexp.MustCompile(`TX-packets: (\d+)`)
 	cycles   = regexp.MustCompile(`total cycles=(\d+)`)
 )
 
@@ -43,6 +44,19 @@ func ParseStats(out string) (Stats, error) {
 		s.Busy = number(c[1])
 	}
 	return s, nil
+}
+
+// Sent is the number of packets that a port of t has sent since it was started.
+func (t *Testpmd) Sent(port int) (uint64, error) {
+	out, err := t.Command("show port stats %d", port)
+	if err != nil {
+		return 0, err
+	}
+	n := sentLine.FindStringSubmatch(out)
+	if n == nil {
+		return 0, fmt.Errorf("testpmd: no counts of port %d in: %s", port, tail(out))
+	}
+	return number(n[1]), nil
 }
 
 func number(s string) uint64 {

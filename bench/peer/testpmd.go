@@ -23,8 +23,8 @@ type Options struct {
 	Args  []string // testpmd's own, behind --
 }
 
-// memoryMiB is what 16384 buffers of 2304 bytes and the queues of a few ports need.
-const memoryMiB = 128
+// MemoryMiB is what 16384 buffers of 2304 bytes and the queues of a few ports need.
+const MemoryMiB = 128
 
 // ErrNotInstalled is the error of Start on a machine without testpmd.
 var ErrNotInstalled = errors.New("dpdk-testpmd is not installed: make packages-lab")
@@ -54,7 +54,7 @@ func Start(o Options) (*Testpmd, error) {
 	}
 	// Line by line, or its answers wait in its buffer.
 	args := []string{"-oL", bin, "--no-pci", "--no-telemetry", "--in-memory", "--single-file-segments",
-		"--file-prefix=" + o.Name, "-m", fmt.Sprint(memoryMiB),
+		"--file-prefix=" + o.Name, "-m", fmt.Sprint(MemoryMiB),
 		"-l", fmt.Sprintf("%d,%d", o.Poll, o.Other), fmt.Sprintf("--main-lcore=%d", o.Other)}
 	if !o.Huge {
 		args = append(args, "--no-huge")

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"baton/bench/machine"
+	"baton/bench/peer"
 	"baton/bench/report"
 	"baton/bench/suite"
 )
 
 // hugePages is what all processes of a run need, of 2 MiB.
-const hugePages = 5 * memoryMiB / 2
+const hugePages = 5 * peer.MemoryMiB / 2
 
 // bench makes all checks and trials.
 func bench(o options) (*report.Report, error) {

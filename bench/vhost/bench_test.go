@@ -131,3 +131,18 @@ func TestPcap(t *testing.T) {
 		t.Errorf("%d frames, %v", len(got), err)
 	}
 }
+
+// What a script relies on: 0 for help, 2 for a command line that is wrong.
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"--help"}, 0}, {[]string{"-h"}, 0},
+		{[]string{"extra"}, 2}, {[]string{"--sizes", "7"}, 2}, {[]string{"--no-such-flag"}, 2}, {[]string{"--cpu", "1"}, 2},
+	} {
+		if got := run(c.args); got != c.want {
+			t.Errorf("%v: exit code %d, want %d", c.args, got, c.want)
+		}
+	}
+}

@@ -73,12 +73,35 @@ func circle(back backend, v *vm) error {
 			return err
 		}
 	}
-	time.Sleep(300 * time.Millisecond)
-	if _, err := v.Command("stop"); err != nil {
-		return err
+	err := v.awaitFile()
+	if _, stop := v.Command("stop"); err == nil {
+		err = stop
 	}
-	_, err := back.stop()
+	if _, stop := back.stop(); err == nil {
+		err = stop
+	}
 	return err
+}
+
+// circleLimit is for frames that do not come back; others take some milliseconds.
+const circleLimit = 10 * time.Second
+
+// awaitFile waits until the VM has given all frames to its file, which is port 1.
+func (v *vm) awaitFile() error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(circleLimit)
+	for {
+		n, err := v.Sent(1)
+		if err != nil || n >= checkFrames {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			return fmt.Errorf("%d frames of %d came back within %v", n, checkFrames, circleLimit)
+		}
+	}
 }
 
 // makeFrames are IPv4 frames of the sizes in turn, numbered, else random.

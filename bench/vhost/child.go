@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"baton/bench/peer"
 	"baton/dataplane/buf"
 	"baton/nic/dpdk/eal"
 	"baton/nic/dpdk/mempool"
@@ -25,11 +26,8 @@ type reply struct {
 	counts
 }
 
-// buffers is the size of the child's pool, as testpmd's; memoryMiB of DPDK holds it.
-const (
-	buffers   = 16384
-	memoryMiB = 128
-)
+// buffers is the size of the child's pool, as testpmd's; peer.MemoryMiB holds it.
+const buffers = 16384
 
 // childOptions is what the parent says.
 type childOptions struct {
@@ -90,7 +88,7 @@ func runBackend(o childOptions) error {
 
 // startPool is packet memory as batond has it.
 func startPool(o childOptions) (*mempool.Pool, error) {
-	opts := eal.Options{MemoryMiB: memoryMiB, Lcores: []int{o.cpu}, HugePages: eal.HugeOff}
+	opts := eal.Options{MemoryMiB: peer.MemoryMiB, Lcores: []int{o.cpu}, HugePages: eal.HugeOff}
 	if o.huge {
 		opts.HugePages = eal.HugeOn
 	}

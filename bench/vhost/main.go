@@ -51,20 +51,21 @@ Exit codes: 0 done; 1 not done, or a check failed; 2 bad usage; 3 done, but a ca
 no trial of one of the systems that counts.`
 
 func main() {
-	os.Exit(run())
+	os.Exit(run(os.Args[1:]))
 }
 
-func run() int {
+// run does what args say and returns the exit code.
+func run(args []string) int {
 	var o options
-	code := 1
+	started, code := false, 0
 	c := &cobra.Command{
 		Use: "baton-bench-vhost", Short: "baton's vhost back end beside DPDK's", Long: long,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error {
 			if err := o.settle(); err != nil {
-				code = 2
 				return err
 			}
+			started = true
 			r, err := bench(o)
 			if err != nil {
 				return err
@@ -73,6 +74,23 @@ func run() int {
 			return write(o, r)
 		},
 	}
+	o.flags(c)
+	c.AddCommand(backendCommand())
+	c.SetArgs(args)
+	err := c.Execute()
+	if err == nil {
+		return code
+	}
+	fmt.Fprintln(os.Stderr, "baton-bench-vhost:", err)
+	if !started { // whatever fails before is the command line
+		fmt.Fprintln(os.Stderr, "baton-bench-vhost --help says what it takes")
+		return 2
+	}
+	return 1
+}
+
+// flags are the flags of c that set o.
+func (o *options) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.json, "json", "", "write figures and all trials to this file")
 	f.IntSliceVar(&o.sizes, "sizes", []int{64, 512, 1518}, "frame sizes, bytes")
@@ -85,16 +103,6 @@ func run() int {
 	f.BoolVar(&o.inOrder, "in-order", true, "the VM's driver asks for IN_ORDER")
 	f.BoolVar(&o.quick, "quick", false, "about a minute: 64 bytes only, short trials")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of baton's last back end to this file (it costs speed)")
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { code = 2; return err })
-	c.AddCommand(backendCommand())
-	if err := c.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "baton-bench-vhost:", err)
-		return code
-	}
-	if len(os.Args) > 1 && (os.Args[1] == "backend" || slices.Contains(os.Args, "--help") || slices.Contains(os.Args, "-h")) {
-		return 0
-	}
-	return code
 }
 
 // settle checks o and fills in what is left.
