@@ -61,8 +61,11 @@ func (d *Device) ringConfig(r *ring) virtq.Config {
 	}
 }
 
-// packed tells the format of all rings. Caller holds mu.
+// packed and split tell the format of all rings. Neither is true while it is not known:
+// before features were acknowledged, or when the front end may have forgotten them. Caller
+// holds mu.
 func (d *Device) packed() bool { return d.features&proto.FeatureRingPacked != 0 }
+func (d *Device) split() bool  { return d.acked && !d.packed() && !d.forgot() }
 
 // headerSize is the length of virtio_net_hdr in bytes: num_buffers is part of it
 // with VERSION_1 or MRG_RXBUF (virtio 1.2, 5.1.6).

@@ -177,7 +177,7 @@ func (d *Device) SetVringNum(i int, num uint32) error {
 	case err != nil:
 	case num == 0 || num > guestmem.MaxPackedNum:
 		err = guestmem.ErrPackedSize
-	case num&(num-1) != 0 && d.acked && !d.packed(): // before the format is known it may be a packed ring's
+	case num&(num-1) != 0 && d.split(): // before the format is known it may be a packed ring's
 		err = guestmem.ErrRingSize
 	case r.live != nil && num != r.num:
 		err = errRunning
@@ -221,13 +221,13 @@ const vringLog = 1
 
 // checkAddr checks the addresses that need no memory, as the ring's format has them.
 func (d *Device) checkAddr(a proto.VringAddr) error {
-	if !d.acked {
-		return nil // the format is not known: a ring that starts is checked again
-	}
-	if d.packed() {
+	switch {
+	case d.packed():
 		return guestmem.CheckPackedAddr(a.Desc, a.Avail, a.Used)
+	case d.split():
+		return guestmem.CheckSplitAddr(a.Desc, a.Avail, a.Used)
 	}
-	return guestmem.CheckSplitAddr(a.Desc, a.Avail, a.Used)
+	return nil // the format is not known: a ring that starts is checked again
 }
 
 // SetVringBase implements proto.Backend.
@@ -237,7 +237,7 @@ func (d *Device) SetVringBase(i int, base uint32) error {
 	r, err := d.at(i)
 	switch {
 	case err != nil:
-	case d.acked && !d.packed() && base > 0xffff:
+	case d.split() && base > 0xffff:
 		err = errBase
 	case d.packed() && r.num != 0 && base&0x7fff >= r.num:
 		err = virtq.ErrBase
