@@ -8,7 +8,6 @@ import (
 
 	"baton/cmd/internal/cli"
 	"baton/controlplane/api"
-	"baton/controlplane/model"
 )
 
 func newPort(o *options) *cobra.Command {
@@ -71,26 +70,13 @@ func newPortMove(o *options) *cobra.Command {
 
 // movePort makes a port ready to move to a host, or with an empty name to stay.
 func movePort(ctx context.Context, c *api.Client, name, to string) (moved, error) {
-	objects, err := c.Get(ctx, string(model.KindPort), name)
-	if err != nil {
-		return moved{}, err
-	}
-	p, ok := objects[0].(*model.Port)
-	if !ok {
-		return moved{}, fmt.Errorf("the controller's answer: %s is no port", objects[0].Ref())
-	}
 	if to != "" {
 		if err := checkConnected(ctx, c, name, to); err != nil {
 			return moved{}, err
 		}
 	}
-	p.MigrateTo = to
-	doc, err := model.EncodeYAML(p)
-	if err != nil {
-		return moved{}, err
-	}
-	r, err := c.Apply(ctx, []*api.File{{Name: "port move", Data: doc}}, false)
-	return moved{Port: name, Host: p.Host, MigrateTo: to, Revision: r.Revision}, err
+	host, revision, err := c.PortMove(ctx, name, to)
+	return moved{Port: name, Host: host, MigrateTo: to, Revision: revision}, err
 }
 
 // checkConnected refuses a host that would not make the port's socket. That there is

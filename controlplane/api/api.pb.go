@@ -491,6 +491,110 @@ func (x *DeleteReply) GetRevision() int64 {
 	return 0
 }
 
+type PortMoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
+	MigrateTo     string                 `protobuf:"bytes,2,opt,name=migrate_to,json=migrateTo,proto3" json:"migrate_to,omitempty"` // host; empty = nowhere, the VM stays
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortMoveRequest) Reset() {
+	*x = PortMoveRequest{}
+	mi := &file_api_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortMoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortMoveRequest) ProtoMessage() {}
+
+func (x *PortMoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortMoveRequest.ProtoReflect.Descriptor instead.
+func (*PortMoveRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PortMoveRequest) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *PortMoveRequest) GetMigrateTo() string {
+	if x != nil {
+		return x.MigrateTo
+	}
+	return ""
+}
+
+type PortMoveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // at which the change holds; for WaitConverged
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`          // where the port is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortMoveReply) Reset() {
+	*x = PortMoveReply{}
+	mi := &file_api_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortMoveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortMoveReply) ProtoMessage() {}
+
+func (x *PortMoveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortMoveReply.ProtoReflect.Descriptor instead.
+func (*PortMoveReply) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PortMoveReply) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PortMoveReply) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           *ObjectRef             `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -500,7 +604,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_api_proto_msgTypes[9]
+	mi := &file_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +616,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[9]
+	mi := &file_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +629,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{9}
+	return file_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DescribeRequest) GetRef() *ObjectRef {
@@ -549,7 +653,7 @@ type Description struct {
 
 func (x *Description) Reset() {
 	*x = Description{}
-	mi := &file_api_proto_msgTypes[10]
+	mi := &file_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +665,7 @@ func (x *Description) String() string {
 func (*Description) ProtoMessage() {}
 
 func (x *Description) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[10]
+	mi := &file_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +678,7 @@ func (x *Description) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Description.ProtoReflect.Descriptor instead.
 func (*Description) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{10}
+	return file_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Description) GetObject() *StoredObject {
@@ -629,7 +733,7 @@ type HostRules struct {
 
 func (x *HostRules) Reset() {
 	*x = HostRules{}
-	mi := &file_api_proto_msgTypes[11]
+	mi := &file_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +745,7 @@ func (x *HostRules) String() string {
 func (*HostRules) ProtoMessage() {}
 
 func (x *HostRules) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[11]
+	mi := &file_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +758,7 @@ func (x *HostRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRules.ProtoReflect.Descriptor instead.
 func (*HostRules) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{11}
+	return file_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HostRules) GetHost() string {
@@ -683,7 +787,7 @@ type PortInfo struct {
 
 func (x *PortInfo) Reset() {
 	*x = PortInfo{}
-	mi := &file_api_proto_msgTypes[12]
+	mi := &file_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +799,7 @@ func (x *PortInfo) String() string {
 func (*PortInfo) ProtoMessage() {}
 
 func (x *PortInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[12]
+	mi := &file_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +812,7 @@ func (x *PortInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortInfo.ProtoReflect.Descriptor instead.
 func (*PortInfo) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{12}
+	return file_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PortInfo) GetHost() string {
@@ -747,7 +851,7 @@ type HostListRequest struct {
 
 func (x *HostListRequest) Reset() {
 	*x = HostListRequest{}
-	mi := &file_api_proto_msgTypes[13]
+	mi := &file_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +863,7 @@ func (x *HostListRequest) String() string {
 func (*HostListRequest) ProtoMessage() {}
 
 func (x *HostListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[13]
+	mi := &file_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +876,7 @@ func (x *HostListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostListRequest.ProtoReflect.Descriptor instead.
 func (*HostListRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{13}
+	return file_api_proto_rawDescGZIP(), []int{15}
 }
 
 type HostListReply struct {
@@ -784,7 +888,7 @@ type HostListReply struct {
 
 func (x *HostListReply) Reset() {
 	*x = HostListReply{}
-	mi := &file_api_proto_msgTypes[14]
+	mi := &file_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +900,7 @@ func (x *HostListReply) String() string {
 func (*HostListReply) ProtoMessage() {}
 
 func (x *HostListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[14]
+	mi := &file_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +913,7 @@ func (x *HostListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostListReply.ProtoReflect.Descriptor instead.
 func (*HostListReply) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{14}
+	return file_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HostListReply) GetHosts() []*HostInfo {
@@ -842,7 +946,7 @@ type HostInfo struct {
 
 func (x *HostInfo) Reset() {
 	*x = HostInfo{}
-	mi := &file_api_proto_msgTypes[15]
+	mi := &file_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +958,7 @@ func (x *HostInfo) String() string {
 func (*HostInfo) ProtoMessage() {}
 
 func (x *HostInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[15]
+	mi := &file_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +971,7 @@ func (x *HostInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostInfo.ProtoReflect.Descriptor instead.
 func (*HostInfo) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{15}
+	return file_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HostInfo) GetName() string {
@@ -985,7 +1089,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1101,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1114,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{16}
+	return file_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WaitRequest) GetRevision() int64 {
@@ -1036,7 +1140,7 @@ type WaitReply struct {
 
 func (x *WaitReply) Reset() {
 	*x = WaitReply{}
-	mi := &file_api_proto_msgTypes[17]
+	mi := &file_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1152,7 @@ func (x *WaitReply) String() string {
 func (*WaitReply) ProtoMessage() {}
 
 func (x *WaitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[17]
+	mi := &file_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1165,7 @@ func (x *WaitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitReply.ProtoReflect.Descriptor instead.
 func (*WaitReply) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{17}
+	return file_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WaitReply) GetHosts() []string {
@@ -1083,7 +1187,7 @@ type HostStatsRequest struct {
 
 func (x *HostStatsRequest) Reset() {
 	*x = HostStatsRequest{}
-	mi := &file_api_proto_msgTypes[18]
+	mi := &file_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1199,7 @@ func (x *HostStatsRequest) String() string {
 func (*HostStatsRequest) ProtoMessage() {}
 
 func (x *HostStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[18]
+	mi := &file_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1212,7 @@ func (x *HostStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStatsRequest.ProtoReflect.Descriptor instead.
 func (*HostStatsRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{18}
+	return file_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HostStatsRequest) GetHost() string {
@@ -1148,7 +1252,7 @@ type HostStatsReply struct {
 
 func (x *HostStatsReply) Reset() {
 	*x = HostStatsReply{}
-	mi := &file_api_proto_msgTypes[19]
+	mi := &file_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1264,7 @@ func (x *HostStatsReply) String() string {
 func (*HostStatsReply) ProtoMessage() {}
 
 func (x *HostStatsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[19]
+	mi := &file_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1277,7 @@ func (x *HostStatsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStatsReply.ProtoReflect.Descriptor instead.
 func (*HostStatsReply) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{19}
+	return file_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HostStatsReply) GetStats() []byte {
@@ -1193,7 +1297,7 @@ type LogLevelRequest struct {
 
 func (x *LogLevelRequest) Reset() {
 	*x = LogLevelRequest{}
-	mi := &file_api_proto_msgTypes[20]
+	mi := &file_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1309,7 @@ func (x *LogLevelRequest) String() string {
 func (*LogLevelRequest) ProtoMessage() {}
 
 func (x *LogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[20]
+	mi := &file_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1322,7 @@ func (x *LogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLevelRequest.ProtoReflect.Descriptor instead.
 func (*LogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{20}
+	return file_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogLevelRequest) GetName() string {
@@ -1243,7 +1347,7 @@ type LogLevelReply struct {
 
 func (x *LogLevelReply) Reset() {
 	*x = LogLevelReply{}
-	mi := &file_api_proto_msgTypes[21]
+	mi := &file_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1359,7 @@ func (x *LogLevelReply) String() string {
 func (*LogLevelReply) ProtoMessage() {}
 
 func (x *LogLevelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[21]
+	mi := &file_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1372,7 @@ func (x *LogLevelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLevelReply.ProtoReflect.Descriptor instead.
 func (*LogLevelReply) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{21}
+	return file_api_proto_rawDescGZIP(), []int{23}
 }
 
 // ErrorDetail is attached to a failed call's status: one for each problem.
@@ -1286,7 +1390,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_api_proto_msgTypes[22]
+	mi := &file_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1402,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[22]
+	mi := &file_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1415,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{22}
+	return file_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ErrorDetail) GetFile() string {
@@ -1389,7 +1493,14 @@ const file_api_proto_rawDesc = "" +
 	"\rDeleteRequest\x122\n" +
 	"\x04refs\x18\x01 \x03(\v2\x1e.baton.management.v1.ObjectRefR\x04refs\")\n" +
 	"\vDeleteReply\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"C\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"D\n" +
+	"\x0fPortMoveRequest\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1d\n" +
+	"\n" +
+	"migrate_to\x18\x02 \x01(\tR\tmigrateTo\"?\n" +
+	"\rPortMoveReply\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"C\n" +
 	"\x0fDescribeRequest\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.baton.management.v1.ObjectRefR\x03ref\"\xd3\x02\n" +
 	"\vDescription\x129\n" +
@@ -1451,12 +1562,13 @@ const file_api_proto_rawDesc = "" +
 	"\x06object\x18\x03 \x01(\v2\x1e.baton.management.v1.ObjectRefR\x06object\x124\n" +
 	"\x05other\x18\x04 \x01(\v2\x1e.baton.management.v1.ObjectRefR\x05other\x12\x14\n" +
 	"\x05field\x18\x05 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage2\x9f\x05\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage2\xf5\x05\n" +
 	"\n" +
 	"Management\x12K\n" +
 	"\x05Apply\x12!.baton.management.v1.ApplyRequest\x1a\x1f.baton.management.v1.ApplyReply\x12E\n" +
 	"\x03Get\x12\x1f.baton.management.v1.GetRequest\x1a\x1d.baton.management.v1.GetReply\x12N\n" +
-	"\x06Delete\x12\".baton.management.v1.DeleteRequest\x1a .baton.management.v1.DeleteReply\x12R\n" +
+	"\x06Delete\x12\".baton.management.v1.DeleteRequest\x1a .baton.management.v1.DeleteReply\x12T\n" +
+	"\bPortMove\x12$.baton.management.v1.PortMoveRequest\x1a\".baton.management.v1.PortMoveReply\x12R\n" +
 	"\bDescribe\x12$.baton.management.v1.DescribeRequest\x1a .baton.management.v1.Description\x12T\n" +
 	"\bHostList\x12$.baton.management.v1.HostListRequest\x1a\".baton.management.v1.HostListReply\x12Q\n" +
 	"\rWaitConverged\x12 .baton.management.v1.WaitRequest\x1a\x1e.baton.management.v1.WaitReply\x12W\n" +
@@ -1475,7 +1587,7 @@ func file_api_proto_rawDescGZIP() []byte {
 	return file_api_proto_rawDescData
 }
 
-var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_api_proto_goTypes = []any{
 	(*ObjectRef)(nil),        // 0: baton.management.v1.ObjectRef
 	(*File)(nil),             // 1: baton.management.v1.File
@@ -1486,20 +1598,22 @@ var file_api_proto_goTypes = []any{
 	(*GetReply)(nil),         // 6: baton.management.v1.GetReply
 	(*DeleteRequest)(nil),    // 7: baton.management.v1.DeleteRequest
 	(*DeleteReply)(nil),      // 8: baton.management.v1.DeleteReply
-	(*DescribeRequest)(nil),  // 9: baton.management.v1.DescribeRequest
-	(*Description)(nil),      // 10: baton.management.v1.Description
-	(*HostRules)(nil),        // 11: baton.management.v1.HostRules
-	(*PortInfo)(nil),         // 12: baton.management.v1.PortInfo
-	(*HostListRequest)(nil),  // 13: baton.management.v1.HostListRequest
-	(*HostListReply)(nil),    // 14: baton.management.v1.HostListReply
-	(*HostInfo)(nil),         // 15: baton.management.v1.HostInfo
-	(*WaitRequest)(nil),      // 16: baton.management.v1.WaitRequest
-	(*WaitReply)(nil),        // 17: baton.management.v1.WaitReply
-	(*HostStatsRequest)(nil), // 18: baton.management.v1.HostStatsRequest
-	(*HostStatsReply)(nil),   // 19: baton.management.v1.HostStatsReply
-	(*LogLevelRequest)(nil),  // 20: baton.management.v1.LogLevelRequest
-	(*LogLevelReply)(nil),    // 21: baton.management.v1.LogLevelReply
-	(*ErrorDetail)(nil),      // 22: baton.management.v1.ErrorDetail
+	(*PortMoveRequest)(nil),  // 9: baton.management.v1.PortMoveRequest
+	(*PortMoveReply)(nil),    // 10: baton.management.v1.PortMoveReply
+	(*DescribeRequest)(nil),  // 11: baton.management.v1.DescribeRequest
+	(*Description)(nil),      // 12: baton.management.v1.Description
+	(*HostRules)(nil),        // 13: baton.management.v1.HostRules
+	(*PortInfo)(nil),         // 14: baton.management.v1.PortInfo
+	(*HostListRequest)(nil),  // 15: baton.management.v1.HostListRequest
+	(*HostListReply)(nil),    // 16: baton.management.v1.HostListReply
+	(*HostInfo)(nil),         // 17: baton.management.v1.HostInfo
+	(*WaitRequest)(nil),      // 18: baton.management.v1.WaitRequest
+	(*WaitReply)(nil),        // 19: baton.management.v1.WaitReply
+	(*HostStatsRequest)(nil), // 20: baton.management.v1.HostStatsRequest
+	(*HostStatsReply)(nil),   // 21: baton.management.v1.HostStatsReply
+	(*LogLevelRequest)(nil),  // 22: baton.management.v1.LogLevelRequest
+	(*LogLevelReply)(nil),    // 23: baton.management.v1.LogLevelReply
+	(*ErrorDetail)(nil),      // 24: baton.management.v1.ErrorDetail
 }
 var file_api_proto_depIdxs = []int32{
 	1,  // 0: baton.management.v1.ApplyRequest.files:type_name -> baton.management.v1.File
@@ -1513,30 +1627,32 @@ var file_api_proto_depIdxs = []int32{
 	4,  // 8: baton.management.v1.Description.object:type_name -> baton.management.v1.StoredObject
 	0,  // 9: baton.management.v1.Description.uses:type_name -> baton.management.v1.ObjectRef
 	0,  // 10: baton.management.v1.Description.used_by:type_name -> baton.management.v1.ObjectRef
-	11, // 11: baton.management.v1.Description.rules:type_name -> baton.management.v1.HostRules
-	15, // 12: baton.management.v1.Description.host:type_name -> baton.management.v1.HostInfo
-	12, // 13: baton.management.v1.Description.ports:type_name -> baton.management.v1.PortInfo
-	15, // 14: baton.management.v1.HostListReply.hosts:type_name -> baton.management.v1.HostInfo
+	13, // 11: baton.management.v1.Description.rules:type_name -> baton.management.v1.HostRules
+	17, // 12: baton.management.v1.Description.host:type_name -> baton.management.v1.HostInfo
+	14, // 13: baton.management.v1.Description.ports:type_name -> baton.management.v1.PortInfo
+	17, // 14: baton.management.v1.HostListReply.hosts:type_name -> baton.management.v1.HostInfo
 	0,  // 15: baton.management.v1.ErrorDetail.object:type_name -> baton.management.v1.ObjectRef
 	0,  // 16: baton.management.v1.ErrorDetail.other:type_name -> baton.management.v1.ObjectRef
 	2,  // 17: baton.management.v1.Management.Apply:input_type -> baton.management.v1.ApplyRequest
 	5,  // 18: baton.management.v1.Management.Get:input_type -> baton.management.v1.GetRequest
 	7,  // 19: baton.management.v1.Management.Delete:input_type -> baton.management.v1.DeleteRequest
-	9,  // 20: baton.management.v1.Management.Describe:input_type -> baton.management.v1.DescribeRequest
-	13, // 21: baton.management.v1.Management.HostList:input_type -> baton.management.v1.HostListRequest
-	16, // 22: baton.management.v1.Management.WaitConverged:input_type -> baton.management.v1.WaitRequest
-	18, // 23: baton.management.v1.Management.HostStats:input_type -> baton.management.v1.HostStatsRequest
-	20, // 24: baton.management.v1.Management.SetLogLevel:input_type -> baton.management.v1.LogLevelRequest
-	3,  // 25: baton.management.v1.Management.Apply:output_type -> baton.management.v1.ApplyReply
-	6,  // 26: baton.management.v1.Management.Get:output_type -> baton.management.v1.GetReply
-	8,  // 27: baton.management.v1.Management.Delete:output_type -> baton.management.v1.DeleteReply
-	10, // 28: baton.management.v1.Management.Describe:output_type -> baton.management.v1.Description
-	14, // 29: baton.management.v1.Management.HostList:output_type -> baton.management.v1.HostListReply
-	17, // 30: baton.management.v1.Management.WaitConverged:output_type -> baton.management.v1.WaitReply
-	19, // 31: baton.management.v1.Management.HostStats:output_type -> baton.management.v1.HostStatsReply
-	21, // 32: baton.management.v1.Management.SetLogLevel:output_type -> baton.management.v1.LogLevelReply
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
+	9,  // 20: baton.management.v1.Management.PortMove:input_type -> baton.management.v1.PortMoveRequest
+	11, // 21: baton.management.v1.Management.Describe:input_type -> baton.management.v1.DescribeRequest
+	15, // 22: baton.management.v1.Management.HostList:input_type -> baton.management.v1.HostListRequest
+	18, // 23: baton.management.v1.Management.WaitConverged:input_type -> baton.management.v1.WaitRequest
+	20, // 24: baton.management.v1.Management.HostStats:input_type -> baton.management.v1.HostStatsRequest
+	22, // 25: baton.management.v1.Management.SetLogLevel:input_type -> baton.management.v1.LogLevelRequest
+	3,  // 26: baton.management.v1.Management.Apply:output_type -> baton.management.v1.ApplyReply
+	6,  // 27: baton.management.v1.Management.Get:output_type -> baton.management.v1.GetReply
+	8,  // 28: baton.management.v1.Management.Delete:output_type -> baton.management.v1.DeleteReply
+	10, // 29: baton.management.v1.Management.PortMove:output_type -> baton.management.v1.PortMoveReply
+	12, // 30: baton.management.v1.Management.Describe:output_type -> baton.management.v1.Description
+	16, // 31: baton.management.v1.Management.HostList:output_type -> baton.management.v1.HostListReply
+	19, // 32: baton.management.v1.Management.WaitConverged:output_type -> baton.management.v1.WaitReply
+	21, // 33: baton.management.v1.Management.HostStats:output_type -> baton.management.v1.HostStatsReply
+	23, // 34: baton.management.v1.Management.SetLogLevel:output_type -> baton.management.v1.LogLevelReply
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -1553,7 +1669,7 @@ func file_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_proto_rawDesc), len(file_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Management_Apply_FullMethodName         = "/baton.management.v1.Management/Apply"
 	Management_Get_FullMethodName           = "/baton.management.v1.Management/Get"
 	Management_Delete_FullMethodName        = "/baton.management.v1.Management/Delete"
+	Management_PortMove_FullMethodName      = "/baton.management.v1.Management/PortMove"
 	Management_Describe_FullMethodName      = "/baton.management.v1.Management/Describe"
 	Management_HostList_FullMethodName      = "/baton.management.v1.Management/HostList"
 	Management_WaitConverged_FullMethodName = "/baton.management.v1.Management/WaitConverged"
@@ -41,6 +42,8 @@ type ManagementClient interface {
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetReply, error)
 	// Delete removes objects, all or none.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteReply, error)
+	// PortMove says where a VM's port is about to move, and changes nothing else of it.
+	PortMove(ctx context.Context, in *PortMoveRequest, opts ...grpc.CallOption) (*PortMoveReply, error)
 	// Describe tells all that is known of one object.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*Description, error)
 	// HostList tells of all hosts whether and how they are connected.
@@ -85,6 +88,16 @@ func (c *managementClient) Delete(ctx context.Context, in *DeleteRequest, opts .
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteReply)
 	err := c.cc.Invoke(ctx, Management_Delete_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managementClient) PortMove(ctx context.Context, in *PortMoveRequest, opts ...grpc.CallOption) (*PortMoveReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PortMoveReply)
+	err := c.cc.Invoke(ctx, Management_PortMove_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +164,8 @@ type ManagementServer interface {
 	Get(context.Context, *GetRequest) (*GetReply, error)
 	// Delete removes objects, all or none.
 	Delete(context.Context, *DeleteRequest) (*DeleteReply, error)
+	// PortMove says where a VM's port is about to move, and changes nothing else of it.
+	PortMove(context.Context, *PortMoveRequest) (*PortMoveReply, error)
 	// Describe tells all that is known of one object.
 	Describe(context.Context, *DescribeRequest) (*Description, error)
 	// HostList tells of all hosts whether and how they are connected.
@@ -179,6 +194,9 @@ func (UnimplementedManagementServer) Get(context.Context, *GetRequest) (*GetRepl
 }
 func (UnimplementedManagementServer) Delete(context.Context, *DeleteRequest) (*DeleteReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedManagementServer) PortMove(context.Context, *PortMoveRequest) (*PortMoveReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PortMove not implemented")
 }
 func (UnimplementedManagementServer) Describe(context.Context, *DescribeRequest) (*Description, error) {
 	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
@@ -266,6 +284,24 @@ func _Management_Delete_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ManagementServer).Delete(ctx, req.(*DeleteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Management_PortMove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PortMoveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagementServer).PortMove(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Management_PortMove_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagementServer).PortMove(ctx, req.(*PortMoveRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -378,6 +414,10 @@ var Management_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _Management_Delete_Handler,
+		},
+		{
+			MethodName: "PortMove",
+			Handler:    _Management_PortMove_Handler,
 		},
 		{
 			MethodName: "Describe",

@@ -328,3 +328,36 @@ func TestDial_NobodyThere(t *testing.T) {
 		t.Errorf("plaintext beyond this machine: %v", err)
 	}
 }
+
+// TestPortMove: the port is about to move, and then not; what is wrong comes as it does
+// from Apply.
+func TestPortMove(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	p.apply(t, base+port("vm1", "blue", "10.0.1.1", "h1"))
+	for _, to := range []string{"h2", ""} {
+		host, revision, err := p.client.PortMove(t.Context(), "vm1", to)
+		if err != nil || host != "h1" {
+			t.Fatalf("move to %q: on %s, %v", to, host, err)
+		}
+		if _, err := p.client.WaitConverged(t.Context(), revision); err != nil {
+			t.Fatal(err)
+		}
+		objects, err := p.client.Get(t.Context(), "port", "vm1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := objects[0].(*model.Port); got.MigrateTo != to || got.Host != "h1" || got.IP.String() != "10.0.1.1" {
+			t.Errorf("move to %q: %+v", to, got)
+		}
+	}
+	if _, _, err := p.client.PortMove(t.Context(), "vm9", "h2"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a port that is not there: %v", err)
+	}
+	if _, _, err := p.client.PortMove(t.Context(), "", "h2"); err == nil {
+		t.Error("no name passed")
+	}
+	var e *api.Error
+	if _, _, err := p.client.PortMove(t.Context(), "vm1", "h9"); !errors.As(err, &e) || len(e.Problems) != 1 || e.Problems[0].Field != "migrateTo" {
+		t.Errorf("a host that is not there: %v", err)
+	}
+}

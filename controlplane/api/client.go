@@ -88,6 +88,13 @@ func (c *Client) Delete(ctx context.Context, refs ...model.Ref) (int64, error) {
 	return r.GetRevision(), fromStatus(c.address, err)
 }
 
+// PortMove makes a VM's port ready to move to a host, or with an empty one to stay. It
+// returns the host that the port is on, and the revision at which the change holds.
+func (c *Client) PortMove(ctx context.Context, port, to string) (host string, revision int64, err error) {
+	r, err := c.m.PortMove(ctx, &PortMoveRequest{Port: port, MigrateTo: to})
+	return r.GetHost(), r.GetRevision(), fromStatus(c.address, err)
+}
+
 // Describe tells all that is known of one object.
 func (c *Client) Describe(ctx context.Context, kind, name string) (*Description, model.Object, error) {
 	d, err := c.m.Describe(ctx, &DescribeRequest{Ref: &ObjectRef{Kind: kind, Name: name}})

@@ -1,7 +1,7 @@
 // Package api is the controller's management API: gRPC on a unix socket, or on
 // TCP with mutual TLS. Server answers it, Client calls it.
 //
-//	batonctl ── Client ──► Server ──► store (Apply, Get, Delete)
+//	batonctl ── Client ──► Server ──► store (Apply, Get, Delete, PortMove)
 //	                          ├─────► vmc   (how far the controller is)
 //	                          └─────► ofe   (how far the hosts are)
 //

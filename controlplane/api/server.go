@@ -26,6 +26,7 @@ import (
 type Store interface {
 	Apply(ctx context.Context, docs []model.Document, opts store.ApplyOptions) (store.Result, error)
 	Delete(ctx context.Context, refs []model.Ref) (int64, error)
+	Move(ctx context.Context, port, host string) (store.Result, error)
 	Snapshot(ctx context.Context) (*store.Snapshot, error)
 }
 
@@ -201,6 +202,20 @@ func (s *Server) Delete(ctx context.Context, q *DeleteRequest) (*DeleteReply, er
 	}
 	s.cfg.Log.Info("deleted", "revision", rev, "objects", len(refs))
 	return &DeleteReply{Revision: rev}, nil
+}
+
+// PortMove changes one key of a port in one transaction: what others change of the port
+// meanwhile stays.
+func (s *Server) PortMove(ctx context.Context, q *PortMoveRequest) (*PortMoveReply, error) {
+	if _, err := parseRef(&ObjectRef{Kind: string(model.KindPort), Name: q.Port}); err != nil {
+		return nil, err
+	}
+	r, err := s.cfg.Store.Move(ctx, q.Port, q.MigrateTo)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	s.cfg.Log.Info("port is to move", "port", q.Port, "migrateTo", q.MigrateTo, "revision", r.Revision)
+	return &PortMoveReply{Revision: r.Revision, Host: r.Objects[0].(*model.Port).Host}, nil
 }
 
 // Describe joins what the store, the compiler's output and the hosts know.

@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +80,69 @@ func TestArriveCountsOnce(t *testing.T) {
 	wg.Wait()
 	if st := snapshot(t, s).State; good != 1 || st.Ports["vm1"].Host != "host2" || st.Switches["green"] == nil {
 		t.Errorf("%d reports counted; %+v", good, st.Ports["vm1"])
+	}
+}
+
+// Move changes where a port is about to move, and says what is wrong with it.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	s := embedded(t)
+	apply(t, s, moving)
+	was := *snapshot(t, s).State.Ports["vm1"]
+	for _, k := range []struct {
+		port, to string
+		want     string // part of the error; empty: none
+	}{
+		{"vm1", "", ""}, {"vm1", "", ""}, {"vm1", "host2", ""}, {"vm1", "host2", ""},
+		{"vm1", "host1", "on host1 already"}, {"vm1", "host9", "no host \"host9\""}, {"vm1", "a b", "migrateTo"}, {"vm9", "host2", "no such object"},
+	} {
+		before := *snapshot(t, s).State.Ports["vm1"]
+		r, err := s.Move(testContext(t), k.port, k.to)
+		now := *snapshot(t, s).State.Ports["vm1"]
+		if k.want != "" {
+			if err == nil || !strings.Contains(err.Error(), k.want) || now != before {
+				t.Errorf("%s to %q: %v, the port is %+v", k.port, k.to, err, now)
+			}
+			continue
+		}
+		want := was
+		want.MigrateTo = k.to
+		if err != nil || now != want || *r.Objects[0].(*model.Port) != want || r.Revision == 0 {
+			t.Errorf("%s to %q: %+v, %v; the port is %+v", k.port, k.to, r, err, now)
+		}
+	}
+}
+
+// What others change of a port while it is made ready to move, or not to, stays.
+func TestMoveLosesNoEdits(t *testing.T) {
+	t.Parallel()
+	s := embedded(t)
+	apply(t, s, moving)
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	var wg sync.WaitGroup
+	for _, to := range []string{"host2", ""} {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.Move(ctx, "vm1", to); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	const edits = 30
+	for i := range edits {
+		ip := fmt.Sprintf("10.0.1.%d", 100+i)
+		apply(t, s, strings.Replace(moving, "10.0.1.11", ip, 1))
+		if got := snapshot(t, s).State.Ports["vm1"].IP.Addr.String(); got != ip {
+			t.Fatalf("edit %d: the address is %s, want %s", i, got, ip)
+		}
+	}
+	stop()
+	wg.Wait()
+	if got := snapshot(t, s).State.Ports["vm1"]; got.IP.Addr.String() != fmt.Sprintf("10.0.1.%d", 100+edits-1) || got.Host != "host1" {
+		t.Errorf("at the end: %+v", got)
 	}
 }
 
