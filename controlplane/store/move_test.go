@@ -121,9 +121,14 @@ func TestMoveLosesNoEdits(t *testing.T) {
 	ctx, stop := context.WithCancel(testContext(t))
 	defer stop()
 	var wg sync.WaitGroup
+	moved := make(chan struct{}, 1)
 	for _, to := range []string{"host2", ""} {
 		wg.Go(func() {
 			for ctx.Err() == nil {
+				select {
+				case moved <- struct{}{}:
+				default:
+				}
 				if _, err := s.Move(ctx, "vm1", to); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) {
 					t.Error(err)
 					return
@@ -131,10 +136,13 @@ func TestMoveLosesNoEdits(t *testing.T) {
 			}
 		})
 	}
-	const edits = 30
+	const edits = 10
 	for i := range edits {
 		ip := fmt.Sprintf("10.0.1.%d", 100+i)
 		apply(t, s, strings.Replace(moving, "10.0.1.11", ip, 1))
+		for range 8 { // moves that began before the edit are over then
+			<-moved
+		}
 		if got := snapshot(t, s).State.Ports["vm1"].IP.Addr.String(); got != ip {
 			t.Fatalf("edit %d: the address is %s, want %s", i, got, ip)
 		}
