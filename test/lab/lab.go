@@ -39,6 +39,7 @@ type Lab struct {
 	undo    []undoStep
 	procs   []*Proc
 	closing chan struct{} // non-nil once Close has begun; closed when it is done
+	ending  bool          // a signal ends the process
 	err     error         // of Close
 }
 
@@ -180,8 +181,20 @@ func (l *Lab) Unexpected() []error {
 }
 
 // Close undoes everything in reverse order and returns all that went wrong.
-// Only the first call does something; later ones wait for it and return the same.
+// Only the first call does something; later ones wait for it and return the same. Once
+// a signal ends the process it does not return: what its caller makes of that is not why.
 func (l *Lab) Close() error {
+	err := l.close()
+	l.mu.Lock()
+	ending := l.ending
+	l.mu.Unlock()
+	if ending {
+		select {}
+	}
+	return err
+}
+
+func (l *Lab) close() error {
 	l.mu.Lock()
 	if l.closing != nil {
 		done := l.closing
@@ -258,7 +271,10 @@ func (l *Lab) catchSignals() {
 		case <-done:
 		case s := <-signals:
 			l.Logf("%v: cleaning up", s)
-			if err := l.Close(); err != nil {
+			l.mu.Lock()
+			l.ending = true
+			l.mu.Unlock()
+			if err := l.close(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 			os.Exit(128 + int(s.(syscall.Signal)))

@@ -39,7 +39,8 @@ func ownLabForEver() {
 			p, err = l.Start(lab.ProcConfig{Name: "sleeper", Path: "sleep", Args: []string{"600"}, Netns: n})
 			if err == nil {
 				os.Stdout.WriteString(strings.Join([]string{n.FullName(), l.Dir(), strconv.Itoa(p.Pid())}, " ") + "\n")
-				select {}
+				<-l.Context().Done()
+				err = errors.Join(errors.New("interrupted"), l.Close())
 			}
 		}
 	}
