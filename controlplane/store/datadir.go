@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +51,7 @@ func probeData(dir string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return fmt.Errorf("store: etcd database %s is locked: is another controller running there?", file)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("store: etcd database: %w: run as the user that owns it", err)

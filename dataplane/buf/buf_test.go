@@ -222,7 +222,7 @@ func TestForeignBuffers(t *testing.T) {
 
 func TestOffHeap(t *testing.T) {
 	type thing struct {
-		v buf.Vec
+		_ buf.Vec
 		n [5000]uint64
 	}
 	p, err := buf.NewOffHeap[thing]()

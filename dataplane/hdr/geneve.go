@@ -2,11 +2,13 @@ package hdr
 
 import "encoding/binary"
 
-// Geneve (RFC 8926). Sizes are in bytes.
+// GenevePort is the UDP port of Geneve (RFC 8926 3.3).
+const GenevePort uint16 = 6081
+
+// Geneve's sizes (RFC 8926), in bytes, and our option.
 const (
-	GenevePort       uint16 = 6081
-	GeneveSize              = 8 // without options
-	GeneveOptionSize        = 4 // an option's header
+	GeneveSize       = 8 // without options
+	GeneveOptionSize = 4 // an option's header
 
 	// BatonOptionSize is our option, header included; GeneveFullSize a Geneve
 	// header with it alone.

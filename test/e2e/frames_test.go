@@ -90,17 +90,6 @@ func (s frameSpec) Routed(gateway endpoint) frameSpec {
 	return s
 }
 
-// arpRequest asks for target's MAC.
-func arpRequest(from endpoint, target netip.Addr) []byte {
-	eth := &layers.Ethernet{SrcMAC: from.MAC, DstMAC: layers.EthernetBroadcast, EthernetType: layers.EthernetTypeARP}
-	arp := &layers.ARP{
-		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
-		Operation: layers.ARPRequest, SourceHwAddress: from.MAC, SourceProtAddress: from.IP.AsSlice(),
-		DstHwAddress: make([]byte, 6), DstProtAddress: target.AsSlice(),
-	}
-	return serialize(eth, arp, gopacket.Payload(make([]byte, 18)))
-}
-
 // serialize panics on layers that cannot be written: a bug of the test.
 func serialize(parts ...gopacket.SerializableLayer) []byte {
 	b := gopacket.NewSerializeBuffer()

@@ -327,17 +327,6 @@ func (v *simVM) vanish() {
 	v.Guest = nil
 }
 
-// reconnect brings the VM back after its host's batond ended and started again.
-func (v *simVM) reconnect(t testing.TB) {
-	t.Helper()
-	v.pause()
-	ctx, cancel := context.WithTimeout(v.c.Lab.Context(), waitLimit)
-	defer cancel()
-	must(t, v.Guest.Reconnect(ctx))
-	v.run()
-	must(t, v.host.WaitPorts(v.Name))
-}
-
 // send sends frames in order by the first queue pair, and waits for room.
 func (v *simVM) send(t testing.TB, frames ...[]byte) {
 	t.Helper()

@@ -100,7 +100,7 @@ func (e *echo) take(frame []byte) {
 	}
 	switch {
 	case !ours || !intact || !bytes.Equal(frame, want):
-		e.err = fmt.Errorf("a packet came back changed: number %d, %d bytes: %x...", n, len(frame), frame[:min(len(frame), 64)])
+		e.err = fmt.Errorf("a packet came back changed: number %d, %d bytes that begin with %x", n, len(frame), frame[:min(len(frame), 64)])
 	case int(n) <= e.last[flow]:
 		e.err = fmt.Errorf("packet %d of flow %d came after packet %d", n, flow, e.last[flow])
 	case e.last[flow] >= 0 && int(n) != e.last[flow]+numFlows:

@@ -11,29 +11,28 @@ import (
 
 // iocb is struct iocb of linux/aio_abi.h on a little-endian host.
 type iocb struct {
-	data     uint64
-	key      uint32
-	rwFlags  uint32
-	opcode   uint16
-	reqPrio  int16
-	fd       uint32
-	buf      uint64 // of a poll: the events
-	nbytes   uint64
-	offset   int64
-	reserved uint64
-	flags    uint32
-	resFD    uint32
+	_      uint64 // data
+	_, _   uint32 // key, rw_flags
+	opcode uint16
+	_      int16 // reqprio
+	fd     uint32
+	buf    uint64 // of a poll: the events
+	_      uint64 // nbytes
+	_      int64  // offset
+	_      uint64 // reserved2
+	flags  uint32
+	resFD  uint32
 }
 
 // ring is struct aio_ring of the kernel's fs/aio.c: what a context id points to. It
 // is part of the kernel's interface (libaio reaps events in it too); magic and
 // incompat say that it is this one.
 type ring struct {
-	id, num        uint32
-	head, tail     uint32
-	magic          uint32
-	compat, incomp uint32
-	headerSize     uint32
+	_, _       uint32 // id, nr
+	head, tail uint32
+	magic      uint32
+	_, incomp  uint32 // compat_features, incompat_features
+	_          uint32 // header_length
 }
 
 const (
