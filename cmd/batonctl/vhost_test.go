@@ -29,6 +29,7 @@ func (vhostHost) Vhosts() ([]hostapi.Vhost, error) {
 	broken.Port, broken.Up, broken.Log = "vm2", false, hostapi.DirtyLog{}
 	broken.Rings = []hostapi.Ring{ring(0, "rx"), ring(1, "tx")}
 	broken.Rings[1].Broken, broken.Rings[1].Errors = "bad_head", map[string]uint64{"too_big": 4, "full": 2}
+	broken.Rings[1].LastAvail, broken.Rings[1].AvailWrap, broken.Rings[1].LastUsed, broken.Rings[1].UsedWrap = nil, nil, nil, nil
 	return []hostapi.Vhost{up, broken, {Port: "vm3", Connected: true, Busy: true, QueuePairs: 1}}, nil
 }
 
@@ -84,7 +85,7 @@ func TestVhostShow(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if out, err = vhost(t, "show", "vm2"); err != nil || !strings.Contains(words(out), "broken: bad_head packed") || !strings.Contains(out, "full 2, too_big 4") {
+	if out, err = vhost(t, "show", "vm2"); err != nil || !strings.Contains(words(out), "broken: bad_head packed 256 unknown unknown") || !strings.Contains(out, "full 2, too_big 4") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err = vhost(t, "show", "vm3"); err != nil || !strings.Contains(out, "holds up one of its own messages") || strings.Contains(out, "RING") {

@@ -8,6 +8,7 @@ import (
 
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
 	"baton/dataplane/offload"
@@ -18,11 +19,7 @@ import (
 // TestPartialChecksum: to edit a frame and complete its checksum then is to complete
 // it first and edit then; and of a super-segment, to edit and cut is to cut and edit.
 func TestPartialChecksum(t *testing.T) {
-	pool, err := buf.NewPool(256, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(pool)
+	c := buftest.NewCache(t, 256)
 	rapid.Check(t, func(t *rapid.T) {
 		p := hdrtest.Random(t)
 		p.ARP, p.FragOffset, p.MoreFragments, p.Padding, p.NoChecksum = 0, 0, false, 0, false

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
 	"baton/dataplane/offload"
 	"baton/dataplane/offload/offloadtest"
@@ -17,11 +18,7 @@ import (
 // TestPushKeepsWork: what is left to be done to a frame is still left in the tunnel,
 // and the lengths lead to the inner headers; a super-segment is measured by its segments.
 func TestPushKeepsWork(t *testing.T) {
-	pool, err := buf.NewPool(512, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := buf.NewCache(pool)
+	c := buftest.NewCache(t, 512)
 	rapid.Check(t, func(rt *rapid.T) {
 		frame := offloadtest.TCP(rt, 30000)
 		l := offloadtest.Locate(frame)
