@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -186,5 +187,43 @@ func TestGuestPorts_FeaturesStay(t *testing.T) {
 	g.reconcile(t.Context(), nil)
 	if _, err := os.Stat(g.pin("vm1")); !os.IsNotExist(err) {
 		t.Errorf("the file of a port that is gone: %v", err)
+	}
+}
+
+// Hundreds of VMs are served by one worker, and fit on one machine; split and packed.
+func TestGuestPorts_Hundreds(t *testing.T) {
+	const num = 300
+	g, _, _ := testPorts(t)
+	names := make([]string, num)
+	for i := range names {
+		names[i] = fmt.Sprintf("vm%d", i)
+	}
+	g.reconcile(t.Context(), bindings(names...))
+	frame := make([]byte, 60)
+	for i, name := range names {
+		features := uint64(guest.DefaultFeatures)
+		if i%2 == 1 {
+			features |= proto.FeatureRingPacked
+		}
+		x, err := guest.New(t.Context(), guest.Config{Name: name, Path: filepath.Join(g.dir, name+".sock"), Features: features})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(x.Abandon)
+		if n := x.Tx[0].SendBurst([][]byte{frame, frame}, nil); n != 2 {
+			t.Fatalf("%s: %d frames sent", name, n)
+		}
+	}
+	late := time.Now().Add(time.Minute)
+	for got := uint64(0); got < 2*num; got = g.pool.Totals().RxPackets {
+		if time.Now().After(late) {
+			t.Fatalf("%d of %d frames came", got, 2*num)
+		}
+		runtime.Gosched()
+	}
+	for _, p := range g.pool.Ports() {
+		if p.RxPackets != 2 || !p.Info.Up {
+			t.Errorf("%s: %d frames, up %v", p.Name, p.RxPackets, p.Info.Up)
+		}
 	}
 }
