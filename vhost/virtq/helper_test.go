@@ -119,13 +119,16 @@ func newRigOn(t testing.TB, mem *drivertest.Mem, num int, change func(*virtq.Con
 }
 
 // drive gives the rig a fresh driver for a ring of num entries in g.cfg's format.
-func (g *rig) drive(num int) {
+func (g *rig) drive(num int) { g.driveAt(num, 0) }
+
+// driveAt is drive for a ring at offset off.
+func (g *rig) driveAt(num, off int) {
 	if g.cfg.Packed {
-		g.pack = drivertest.NewPacked(g.mem, num, 0)
+		g.pack = drivertest.NewPacked(g.mem, num, off)
 		g.pack.InOrder = g.cfg.InOrder
 		g.drv, g.cfg.Base = g.pack, 0x80008000
 	} else {
-		g.split = drivertest.NewRing(g.mem, num, 0)
+		g.split = drivertest.NewRing(g.mem, num, off)
 		g.split.InOrder = g.cfg.InOrder
 		g.drv = g.split
 	}
