@@ -44,8 +44,7 @@ type Backend interface {
 	SetFeatures(features uint64) error
 	SetProtocolFeatures(features uint64) error
 	SetOwner() error
-	// Reset brings the device back to the state before SET_FEATURES: RESET_OWNER,
-	// RESET_DEVICE.
+	// Reset brings the device back to the state before SET_FEATURES: RESET_DEVICE.
 	Reset() error
 
 	// SetMemTable replaces all regions.

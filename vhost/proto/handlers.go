@@ -51,7 +51,12 @@ func setProtocolFeatures(s *Session, m *Message) ([]byte, error) {
 
 func setOwner(s *Session, _ *Message) ([]byte, error) { return nil, s.backend.SetOwner() }
 
-func reset(s *Session, _ *Message) ([]byte, error) { return nil, s.backend.Reset() }
+// resetOwner does nothing, as the specification recommends: front ends that send it at a
+// guest's reset go on with features, memory and rings as they are, and stop rings by
+// GET_VRING_BASE.
+func resetOwner(*Session, *Message) ([]byte, error) { return nil, nil }
+
+func resetDevice(s *Session, _ *Message) ([]byte, error) { return nil, s.backend.Reset() }
 
 func getQueueNum(s *Session, _ *Message) ([]byte, error) {
 	return s.replyU64(uint64(s.backend.NumQueuePairs())), nil

@@ -117,7 +117,7 @@ func TestDeviceRefuses(t *testing.T) {
 		{req: proto.SetVringErr, payload: u64(0), fds: 1}, {req: proto.SetVringEnable, payload: vring(0, 1)},
 		{req: proto.NetSetMTU, payload: u64(9)}, {req: proto.SendRARP, payload: u64(9)},
 		{req: proto.SetBackendReqFD, fds: 1}, {req: proto.SetStatus, payload: u64(1)}, {req: proto.SetLogFD, fds: 1},
-		{req: proto.SetFeatures, payload: u64(0)}, {req: proto.SetOwner}, {req: proto.ResetOwner}, {req: proto.ResetDevice},
+		{req: proto.SetFeatures, payload: u64(0)}, {req: proto.SetOwner}, {req: proto.ResetDevice},
 	} {
 		p.wantAck(s.req, s.payload, s.fds, 1)
 	}
@@ -207,13 +207,15 @@ func TestQuirks(t *testing.T) {
 		{step{req: proto.SetFeatures, payload: u64(proto.FeatureVersion1)}, "SetFeatures 0x100000000"},
 		{step{req: proto.RemMemReg, payload: region(16, 32)}, "RemMemRegion 0x10+0x20 nofd"},
 		{step{req: proto.RemMemReg, payload: region(16, 32), fds: 1}, "RemMemRegion 0x10+0x20 nofd"},
-		{step{req: proto.ResetOwner}, "Reset"},
+		{step{req: proto.ResetDevice}, "Reset"},
 		{step{req: proto.SetVringNum, payload: vring(0, 0)}, "SetVringNum 0 0"}, // 32: the device's to judge
 	}
 	for _, s := range steps {
 		p.wantAck(s.req, s.payload, s.fds, 0)
 		p.wantCalls(s.want)
 	}
+	p.wantAck(proto.ResetOwner, nil, 0, 0) // the device keeps all that it knows
+	p.wantCalls()
 	p.wantAck(proto.SetStatus, u64(0), 0, 0) // 43
 	p.wantCalls("SetStatus 0")
 	// 35: a ring that was never made has a base too; the number that comes along is

@@ -38,8 +38,8 @@ var messages = []spec{
 	{request: GetProtocolFeatures, sizes: size0, fds: noFD, native: true, handle: getProtocolFeatures},
 	{request: SetProtocolFeatures, sizes: size8, fds: noFD, fatal: true, handle: setProtocolFeatures},
 	{request: SetOwner, sizes: size0, fds: noFD, handle: setOwner},
-	{request: ResetOwner, sizes: size0, fds: noFD, handle: reset},
-	{request: ResetDevice, sizes: size0, fds: noFD, needs: ProtocolResetDevice, fatal: true, handle: reset},
+	{request: ResetOwner, sizes: size0, fds: noFD, handle: resetOwner},
+	{request: ResetDevice, sizes: size0, fds: noFD, needs: ProtocolResetDevice, fatal: true, handle: resetDevice},
 	{request: GetQueueNum, sizes: size0, fds: noFD, needs: ProtocolMQ, native: true, handle: getQueueNum},
 
 	{request: SetMemTable, sizes: sizeTable, fds: regionsFDs, fatal: true, handle: setMemTable},
