@@ -155,6 +155,7 @@ func (vw *view) markArea() {
 }
 
 func (q *Packed) run(vw *view, flags uint16, n int) (got int, odd bool) {
+	n = min(n, int(q.num)) // a slot that turns available in the next lap meanwhile is not read twice
 	got, odd = vw.packed.Run(&vw.cursor, q.next.slot, flags|q.next.avail(), &q.plain, 0, n)
 	if at := q.next.forward(uint16(got), q.num); got < n && at.wrap != q.next.wrap {
 		got, odd = vw.packed.Run(&vw.cursor, at.slot, flags|at.avail(), &q.plain, got, n)
