@@ -7,6 +7,8 @@ QUICK    ?=
 RUN      ?= .
 PKG      ?= ./...
 programs := bin/batond bin/baton-controller bin/batonctl
+# tests that need root and the machine to themselves
+labtests := /test/(cluster|demo|e2e|interop|lab)
 export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
@@ -50,14 +52,14 @@ test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with 
 	@scripts/go-test
 
 unit: packages-build ## the tests beside the code (PKG=./dataplane/... RUN=Name)
-	$(GO) test -run '$(RUN)' $$($(GO) list $(PKG) | grep -v /test/)
+	$(GO) test -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
 
 race: packages-build ## the tests beside the code, under the race detector
-	$(GO) test -race -run '$(RUN)' $$($(GO) list $(PKG) | grep -v /test/)
+	$(GO) test -race -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
 
 e2e: packages-build packages-lab $(programs) bin/baton-demo ## the end-to-end tests alone (RUN=Name)
 	@scripts/huge-pages 512
-	$(GO) test -count=1 -v -timeout 20m -run '$(RUN)' ./test/...
+	$(GO) test -count=1 -v -timeout 20m -p 1 -run '$(RUN)' $$($(GO) list ./test/... | grep -E '$(labtests)')
 
 fuzz-smoke: packages-build ## each fuzzer for 10 seconds
 	@scripts/fuzz 10s
