@@ -12,4 +12,8 @@
 // with its counter, a refused message, or that it is tolerated. Around it the harness
 // checks that the pair loses nothing, that every packet is accounted for, and that
 // buffers, file descriptors and goroutines are as before.
+//
+// Beside the numbered inputs: the share of a worker that a flood gets (fair_test.go), and
+// VMs of eight queue pairs over two workers whose queues and memory come and go under
+// traffic (queues_test.go).
 package hostile

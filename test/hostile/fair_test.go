@@ -94,7 +94,7 @@ const (
 func shareHost(t *testing.T, packed, super bool) (h *host, v, f, to *vm) {
 	t.Helper()
 	newHost(t) // opens what a process keeps open
-	h = buildParked(t)
+	h = buildParked(t, 1)
 	t.Cleanup(h.close)
 	cfg := guest.Config{RingSize: ringSize, TxBufSize: 4096, Features: base | proto.FeatureMQ | tso}
 	if packed {

@@ -42,7 +42,7 @@ const (
 
 var warm sync.Once
 
-// host is a switch with one worker.
+// host is a switch, with one worker unless said otherwise.
 type host struct {
 	t     testing.TB
 	dir   string
@@ -103,20 +103,20 @@ func newHost(t testing.TB) *host {
 
 func build(t testing.TB) *host {
 	t.Helper()
-	h := buildParked(t)
+	h := buildParked(t, 1)
 	h.pool.Start()
 	return h
 }
 
-// buildParked is a host whose worker has not begun to poll.
-func buildParked(t testing.TB) *host {
+// buildParked is a host whose workers have not begun to poll.
+func buildParked(t testing.TB, workers int) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), rules: pipeline.New(), fds: openFDs(t)}
 	var err error
 	if h.bufs, err = buf.NewPool(numBufs, buf.DefaultDataRoom); err != nil {
 		t.Fatal(err)
 	}
-	h.pool, err = worker.New(worker.Config{Workers: 1, Source: h.bufs, Pipeline: h.rules, MaxFlows: 1024})
+	h.pool, err = worker.New(worker.Config{Workers: workers, Source: h.bufs, Pipeline: h.rules, MaxFlows: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}
