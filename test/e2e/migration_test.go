@@ -165,7 +165,7 @@ func (r *moveRig) startLoad(t *testing.T) *load {
 	}
 	go func() {
 		var err error
-		l.pinged, err = peer.Ping(guestwire.PingArgs{Dst: "10.0.1.11", Count: movePings, IntervalUs: movePace.Microseconds(), WaitMs: 3000})
+		l.pinged, err = peer.Ping(guestwire.PingArgs{Dst: "10.0.1.11", Count: movePings, IntervalUs: movePace.Microseconds(), WaitMs: 10000})
 		l.done <- err
 	}()
 	return l
@@ -232,6 +232,9 @@ func testMigration(t *testing.T, device string) {
 	// that it left relays until all know the new place.
 	source, target = portDown(t, r.h1)-source, portDown(t, r.h2)-target
 	t.Logf("frames for the guest that were dropped because it ran nowhere: %d where it left, %d where it went", source, target)
+	for _, h := range []*cluster.Host{r.h1, r.h2} {
+		t.Logf("%s dropped in all: %v", h.Name, stats(t, h).Drops)
+	}
 	if source > target {
 		t.Errorf("the host that the guest left dropped %d frames for it, more than the %d of the host it went to", source, target)
 	}
@@ -240,9 +243,7 @@ func testMigration(t *testing.T, device string) {
 // portDown is how many frames a host has dropped for ports that took none.
 func portDown(t *testing.T, h *cluster.Host) uint64 {
 	t.Helper()
-	s, err := h.Stats()
-	must(t, err)
-	return s.Drops["port_down"]
+	return stats(t, h).Drops["port_down"]
 }
 
 // longestRun is the length of the longest run of successive numbers.

