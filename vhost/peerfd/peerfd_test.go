@@ -1,6 +1,7 @@
 package peerfd_test
 
 import (
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -56,17 +57,23 @@ func TestClose(t *testing.T) {
 // TestStuckClose: a socket that lingers, or is in the queue of one that is closed, holds
 // up its own close and nobody else's, however many there are.
 func TestStuckClose(t *testing.T) {
-	var lates []peerfd.Late
-	var frees []func()
-	for range 35 {
-		for _, f := range []func(testing.TB) (int, func()){peerfdtest.Stuck, peerfdtest.StuckUnix} {
-			fd, free := f(t)
-			frees = append(frees, free)
-			if late := peerfd.Close(fd, -1); !late.Pending() {
-				t.Fatal("a socket that lingers is closed at once")
-			} else {
-				lates = append(lates, late)
-			}
+	const num = 80
+	var lates [num]peerfd.Late
+	var frees [num]func()
+	var wg sync.WaitGroup
+	for i := range num {
+		stuck := peerfdtest.Stuck
+		if i%2 == 1 {
+			stuck = peerfdtest.StuckUnix
+		}
+		var fd int
+		fd, frees[i] = stuck(t)
+		wg.Go(func() { lates[i] = peerfd.Close(fd, -1) })
+	}
+	wg.Wait()
+	for _, late := range lates {
+		if !late.Pending() {
+			t.Fatal("a socket that lingers is closed at once")
 		}
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
