@@ -198,7 +198,12 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	if l.Punt != 0 {
 		punted = w.punt(b, &k.flows.Keys[i], l.Punt)
 	}
-	maxFrame, tunnel := w.way(i, l)
+	maxFrame, tunnel := w.tunnelFrame, l.Verdict == action.VerdictTunnel
+	if tunnel {
+		k.out[i] = w.lay.uplink
+	} else {
+		maxFrame, tunnel = w.way(i, l)
+	}
 	if int(b.PktLen) > maxFrame && w.tooBig(r, i, l, tunnel) { // a shorter one fits, whatever it is
 		return
 	}
@@ -218,19 +223,15 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 }
 
 // way finds out to which port of this host packet i goes, if l lets it go to any,
-// whether in a tunnel, and how large a frame without VLAN tag may be there, in bytes.
+// whether it goes in a tunnel instead, and how large a frame without VLAN tag may be
+// there, in bytes.
 //
 //	out: out[i]
 func (w *Worker) way(i int, l *action.List) (maxFrame int, tunnel bool) {
-	k := w.work
-	switch l.Verdict {
-	case action.VerdictTunnel:
-		k.out[i] = w.lay.uplink
-		return w.tunnelFrame, true
-	case action.VerdictOutput:
-	default:
+	if l.Verdict != action.VerdictOutput {
 		return noLimit, false
 	}
+	k := w.work
 	out := w.resolve(l.Out)
 	if l.Tunnel.Dst != 0 && (out >= MaxPorts || !w.outs[out].live()) {
 		k.out[i] = w.lay.uplink
