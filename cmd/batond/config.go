@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"baton/config"
 	"baton/controlplane/openflow"
 	"baton/vhost/netdev"
@@ -29,6 +31,7 @@ type settings struct {
 		SocketDir  string `yaml:"socket_dir" default:"/run/baton/vhost" doc:"Folder of the vhost-user sockets; port vm1 has vm1.sock there."`
 		Mode       string `yaml:"mode" default:"client" range:"client|server" doc:"client: QEMU listens, batond connects and connects again. server: batond listens."`
 		QueuePairs int    `yaml:"queue_pairs" default:"1" range:"1..8" doc:"Queue pairs offered to each guest."`
+		MaxMemory  int    `yaml:"max_memory" unit:"MiB" default:"0" range:"0..1048576" doc:"Most memory that a VM may have. What it has and never used turns up as batond's when its rings point there. 0: as much as this host has."`
 		Offloads   bool   `yaml:"offloads" default:"true" doc:"Offer checksum and segmentation offloads to guests. A VM that runs keeps what it has until it is restarted."`
 		Packed     bool   `yaml:"packed" default:"true" doc:"Offer packed rings to guests; false: split rings alone. A VM that runs keeps what it has until it is restarted."`
 	} `yaml:"vhost"`
@@ -123,6 +126,18 @@ func (s *settings) checkControllers() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// maxMemory is how much memory a VM may have, in bytes.
+func (s *settings) maxMemory() uint64 {
+	if s.Vhost.MaxMemory != 0 {
+		return uint64(s.Vhost.MaxMemory) << 20
+	}
+	var host unix.Sysinfo_t
+	if unix.Sysinfo(&host) != nil {
+		return 0
+	}
+	return host.Totalram * uint64(host.Unit)
 }
 
 // without are the features that guests are not offered.

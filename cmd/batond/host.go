@@ -121,7 +121,7 @@ func (h *host) startWorkers(ctx context.Context) (err error) {
 	}
 	h.guests = &guestPorts{
 		log: h.loggers.part("vhost"), pool: h.pool, dir: s.Vhost.SocketDir, mode: mode, pairs: s.Vhost.QueuePairs,
-		without: s.without(), state: filepath.Join(s.StateDir, "vhost"),
+		without: s.without(), maxMemory: s.maxMemory(), state: filepath.Join(s.StateDir, "vhost"),
 		innerMTU: h.under.vtep.InnerMTU(), ports: map[string]*guestPort{}, failed: map[string]error{},
 		onChange: func(name string) {
 			h.agent.PortChanged(h.target.status(name, openflow.PortStatus_EVENT_CHANGED))

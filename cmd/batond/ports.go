@@ -31,15 +31,16 @@ type guestPort struct {
 //
 //	conc: safe for concurrent use
 type guestPorts struct {
-	log      hclog.Logger
-	pool     *worker.Pool
-	dir      string
-	mode     proto.Mode
-	pairs    int
-	without  uint64 // features not offered
-	state    string // folder of what each guest negotiated
-	innerMTU int    // what the underlay leaves for guests, bytes of L3
-	onChange func(name string)
+	log       hclog.Logger
+	pool      *worker.Pool
+	dir       string
+	mode      proto.Mode
+	pairs     int
+	without   uint64 // features not offered
+	maxMemory uint64 // bytes that a VM may have
+	state     string // folder of what each guest negotiated
+	innerMTU  int    // what the underlay leaves for guests, bytes of L3
+	onChange  func(name string)
 
 	// work is held while ports are made and removed, and taken before mu. Then
 	// devices tell of changes, and who is told asks for states: mu must be free.
@@ -109,7 +110,7 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	var err error
 	p.device, err = netdev.New(netdev.Config{
 		Name: b.Name, Socket: p.path, QueuePairs: g.pairs, MTU: mtu,
-		Without: g.without, Pin: g.pin(b.Name),
+		MaxMemory: g.maxMemory, Without: g.without, Pin: g.pin(b.Name),
 		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
 		OnChange: func() { g.onChange(b.Name) },
 	})

@@ -10,6 +10,7 @@ import (
 	"baton/dataplane/stats"
 	"baton/vhost/eventfd"
 	"baton/vhost/guestmem"
+	"baton/vhost/loglimit"
 	"baton/vhost/peerfd"
 	"baton/vhost/proto"
 	"baton/vhost/virtq"
@@ -28,6 +29,7 @@ type Config struct {
 	QueuePairs int              // 1..MaxQueuePairs
 	MTU        int              // offered to the guest, bytes of L3 packet; 0: not told
 	MAC        net.HardwareAddr // for Info; the front end tells the guest
+	MaxMemory  uint64           // bytes that the front end may map; 0: guestmem.MaxGuest
 	Without    uint64           // features not to offer; those of front ends that were here before stay
 	Pin        string           // file for what was negotiated, for the process after this one; empty: none
 	Quiescer   port.Quiescer    // nil: nobody polls the port yet
@@ -69,7 +71,6 @@ type Device struct {
 	connected bool
 	closed    bool
 	counts    Counts
-	lines     quota // of the log
 }
 
 // Counts are a device's events since it was made.
@@ -108,7 +109,7 @@ func New(cfg Config) (*Device, error) {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	d := &Device{
-		cfg: cfg, logger: cfg.Logger, table: &guestmem.Table{}, reqFD: -1,
+		cfg: cfg, logger: loglimit.New(cfg.Logger, quotaBurst, quotaEvery), table: &guestmem.Table{}, reqFD: -1,
 		poke: make(chan struct{}, 1), done: make(chan struct{}), idle: make(chan struct{}),
 	}
 	for i := range cfg.QueuePairs {

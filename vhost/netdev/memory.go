@@ -33,8 +33,16 @@ func (d *Device) SetMemTable(regions []proto.MemRegion) error {
 	return nil
 }
 
-// newTable is a table of maps that the dirty log, if one is in use, has bits for.
+// newTable is a table of maps, no more of them than the port may have, that the dirty
+// log, if one is in use, has bits for.
 func (d *Device) newTable(maps []*guestmem.Mapping) (*guestmem.Table, error) {
+	total := uint64(0)
+	for _, m := range maps {
+		total += m.Size
+	}
+	if most := d.cfg.MaxMemory; most != 0 && total > most {
+		return nil, fmt.Errorf("%w: %d MiB, and vhost.max_memory is %d MiB", guestmem.ErrTooMuch, total>>20, most>>20)
+	}
 	table, err := guestmem.NewTable(maps)
 	if err == nil {
 		err = d.covered(d.activeLog(), table)

@@ -87,6 +87,19 @@ func (c *Conn) hangUp() peerfd.Late {
 	return peerfd.Close(fd)
 }
 
+// gone reports whether the peer hung up and left nothing to read.
+func (c *Conn) gone() (gone bool) {
+	raw, err := c.sock.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		gone = n == 0 && err == nil
+	})
+	return gone || err != nil
+}
+
 // DupFD is a duplicate of the connected socket: the connection lives on when the
 // Conn is closed. The caller owns it.
 func (c *Conn) DupFD() (int, error) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"baton/vhost/loglimit"
 )
 
 // Mode says which end of the socket listens.
@@ -46,6 +48,10 @@ const (
 	// below 1 % of a core.
 	DefaultRetryMin = 50 * time.Millisecond
 	DefaultRetryMax = 2 * time.Second
+	// loggedLines and loggedEvery bound what a port's front ends may have logged, in all
+	// their sessions: so many lines at once, then one in a while.
+	loggedLines = 64
+	loggedEvery = 10 * time.Second
 	// maxPath is the longest socket path: sun_path without its final zero byte.
 	maxPath = 107
 )
@@ -130,7 +136,7 @@ func newConnector(cfg Config) (*Connector, error) {
 		return nil, fmt.Errorf("socket mode %o has more than permission bits", cfg.SocketMode)
 	}
 	c := &Connector{cfg: cfg, done: make(chan struct{}), refused: map[string]uint64{}}
-	c.log = cfg.Log.With("port", cfg.Port, "socket", cfg.Path)
+	c.log = loglimit.New(cfg.Log.With("port", cfg.Port, "socket", cfg.Path), loggedLines, loggedEvery)
 	if cfg.Mode == ModeServer {
 		var err error
 		if c.listen, err = newListener(cfg.Path, cfg.SocketMode); err != nil {
@@ -269,14 +275,21 @@ func (c *Connector) serveAdopted(ctx context.Context) bool {
 // connection it is, see Backend.Connected.
 func (c *Connector) connect(ctx context.Context) (conn *Conn, peer string, err error) {
 	if c.listen != nil {
-		sock, err := c.listen.accept()
-		if err != nil {
-			return nil, "", err
+		// Those that hung up while they waited for their turn had nothing to say, and would
+		// take it from who is there: an impatient front end leaves many.
+		for {
+			sock, err := c.listen.accept()
+			if err != nil {
+				return nil, "", err
+			}
+			if conn, err = newConn(sock); err != nil {
+				return nil, "", err
+			}
+			if !conn.gone() {
+				return conn, processPeer(conn), nil
+			}
+			conn.Close()
 		}
-		if conn, err = newConn(sock); err != nil {
-			return nil, "", err
-		}
-		return conn, processPeer(conn), nil
 	}
 	peer = socketPeer(c.cfg.Path)
 	// A Unix socket either takes the connection at once or refuses it (also when

@@ -155,7 +155,7 @@ func TestServerOneFrontEnd(t *testing.T) {
 	}
 }
 
-// TestServerPaced checks that a front end which connects and hangs up again and again
+// TestServerPaced checks that a front end which connects, talks and hangs up again and again
 // gets its sessions, and their log lines, at our pace and not at its own.
 func TestServerPaced(t *testing.T) {
 	noFDLeak(t)
@@ -165,6 +165,9 @@ func TestServerPaced(t *testing.T) {
 	for range 20 {
 		sock, err := net.Dial("unix", path)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sock.Write([]byte{1}); err != nil {
 			t.Fatal(err)
 		}
 		sock.Close()
@@ -183,6 +186,78 @@ func TestServerPaced(t *testing.T) {
 		t.Errorf("%d sessions without a pause", n)
 	}
 }
+
+// TestServerSkipsTheGone: front ends that hung up while they waited hold up nobody.
+func TestServerSkipsTheGone(t *testing.T) {
+	noFDLeak(t)
+	path := filepath.Join(t.TempDir(), "s")
+	dev := newRecorder()
+	connect(t, proto.Config{Path: path, Mode: proto.ModeServer, Backend: dev, RetryMin: time.Millisecond, RetryMax: time.Hour})
+	dial := func() net.Conn {
+		sock, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sock
+	}
+	first := dial()
+	talk(t, first)
+	for range 100 {
+		dial().Close()
+	}
+	last := dial()
+	defer last.Close()
+	first.Close()
+	talk(t, last)
+	if n := dev.disconnects(); n != 1 {
+		t.Errorf("%d sessions ended, want the first alone", n)
+	}
+}
+
+// TestLogIsBounded: front ends that come again and again with what is refused have so
+// many lines and no more.
+func TestLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	var mu sync.Mutex
+	lines := 0
+	log := hclog.New(&hclog.LoggerOptions{Output: writerFunc(func(b []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines += bytes.Count(b, []byte{'\n'})
+	})})
+	c := connect(t, proto.Config{Path: path, Mode: proto.ModeServer, Log: log})
+	const sessions, each = 20, 10
+	for range sessions {
+		sock, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := proto.NewConn(sock.(*net.UnixConn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range each {
+			if err := conn.Write(proto.Header{Request: 46, Flags: 1}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		talk(t, sock) // all were read
+		sock.Close()
+	}
+	eventually(t, "all sessions end", func() bool { return !c.Connected() })
+	c.Close()
+	refused := uint64(0)
+	for _, n := range c.Refusals() {
+		refused += n
+	}
+	if most := 64 + 10; lines > most || refused != sessions*each {
+		t.Errorf("%d lines, want at most %d; %d refused, want %d", lines, most, refused, sessions*each)
+	}
+}
+
+type writerFunc func(b []byte)
+
+func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
 
 // TestStartRefused has the configurations that cannot work: one line that names
 // port, path and fix, and nothing changed.

@@ -22,7 +22,7 @@ const (
 	// host that swaps.
 	writeTimeout = time.Minute
 	// loggedRefusals is how many refused messages a session logs; the others are
-	// only counted, so that a peer cannot fill a disk.
+	// only counted. A connector bounds the lines of all its sessions.
 	loggedRefusals = 16
 )
 
