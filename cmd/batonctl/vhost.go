@@ -173,11 +173,13 @@ func fillVhost(t *table, d *hostapi.Vhost) {
 		t.row("busy", "the front end holds up one of its own messages; more is not known while it does")
 		return
 	}
-	t.row("features", d.Features+" "+strings.Join(d.FeatureNames, " "))
-	t.row("not acknowledged", strings.Join(missing(d.OfferedNames, d.FeatureNames), " "))
-	t.row("protocol features", d.Protocol+" "+strings.Join(d.ProtocolNames, " "))
-	t.row("features pinned", pinText(d))
-	t.row("header", fmt.Sprintf("%d bytes", d.HeaderBytes))
+	if d.Connected || len(d.FeatureNames) > 0 { // else there is no driver yet
+		t.row("features", d.Features+" "+strings.Join(d.FeatureNames, " "))
+		t.row("not acknowledged", strings.Join(missing(d.OfferedNames, d.FeatureNames), " "))
+		t.row("protocol features", d.Protocol+" "+strings.Join(d.ProtocolNames, " "))
+		t.row("features pinned", pinText(d))
+		t.row("header", fmt.Sprintf("%d bytes", d.HeaderBytes))
+	}
 	t.row("driver status", statusText(d.Status))
 	t.row("dirty log", logText(d.Log))
 	t.row("disconnects", d.Disconnects)

@@ -60,7 +60,7 @@ func (o options) cells() (cells []cell, err error) {
 		}
 	}
 	if len(cells) == 0 {
-		return nil, fmt.Errorf("-run %q matches no cell; one is called %v", o.only, all[0])
+		return nil, fmt.Errorf("-run %q matches no cell; the first is called %v, the last %v", o.only, all[0], all[len(all)-1])
 	}
 	return cells, nil
 }
