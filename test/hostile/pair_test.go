@@ -153,25 +153,37 @@ type scene struct {
 // attack runs f as the offender, with split and packed rings, beside the good pair.
 func attack(t *testing.T, change func(c *guest.Config), f func(s *scene)) {
 	t.Helper()
-	for _, packed := range []bool{false, true} {
-		name := map[bool]string{false: "split", true: "packed"}[packed]
-		t.Run(name, func(t *testing.T) {
-			h := newHost(t)
-			p := h.pair()
-			cfg := guest.Config{Features: base, RingSize: ringSize, Spare: 1 << 20}
-			if change != nil {
-				change(&cfg)
-			}
-			if packed {
-				cfg.Features |= proto.FeatureRingPacked
-			}
-			o := h.vm(3, cfg)
-			defer p.end()
-			p.goesOn(100)
-			f(&scene{vm: o, T: t, pair: p, packed: packed})
-			p.goesOn(300)
-		})
+	attackSplit(t, change, f)
+	attackPacked(t, change, f)
+}
+
+// attackSplit is attack for what only split rings have.
+func attackSplit(t *testing.T, change func(c *guest.Config), f func(s *scene)) {
+	t.Helper()
+	t.Run("split", func(t *testing.T) { runAttack(t, false, change, f) })
+}
+
+// attackPacked is attack for what only packed rings have.
+func attackPacked(t *testing.T, change func(c *guest.Config), f func(s *scene)) {
+	t.Helper()
+	t.Run("packed", func(t *testing.T) { runAttack(t, true, change, f) })
+}
+
+func runAttack(t *testing.T, packed bool, change func(c *guest.Config), f func(s *scene)) {
+	h := newHost(t)
+	p := h.pair()
+	cfg := guest.Config{Features: base, RingSize: ringSize, Spare: 1 << 20}
+	if change != nil {
+		change(&cfg)
 	}
+	if packed {
+		cfg.Features |= proto.FeatureRingPacked
+	}
+	o := h.vm(3, cfg)
+	defer p.end()
+	p.goesOn(100)
+	f(&scene{vm: o, T: t, pair: p, packed: packed})
+	p.goesOn(300)
 }
 
 // spare is the guest address of an offset into the memory that the guest does not use.

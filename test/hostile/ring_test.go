@@ -19,10 +19,7 @@ import (
 )
 
 func TestHostile14_AvailJumps(t *testing.T) {
-	attack(t, nil, func(s *scene) {
-		if s.packed {
-			s.Skip("packed rings have no available index")
-		}
+	attackSplit(t, nil, func(s *scene) {
 		tx := s.g.Tx[0]
 		tx.SetAvailIdx(tx.AvailIdx() + ringSize + 1)
 		tx.Publish()
@@ -148,10 +145,7 @@ func (s *scene) flipOne(i uint64, d guest.Desc) {
 // TestHostile17_PackedGarbage writes all that a packed ring's flags can be wrong in. What
 // is not available in this lap is not looked at, whatever else it says.
 func TestHostile17_PackedGarbage(t *testing.T) {
-	attack(t, nil, func(s *scene) {
-		if !s.packed {
-			s.Skip("of packed rings")
-		}
+	attackPacked(t, nil, func(s *scene) {
 		tx := s.g.Tx[0]
 		for _, flags := range []uint16{guest.DescAvail | guest.DescUsed, guest.DescUsed, 0, 0xffff} {
 			for i := range ringSize {
@@ -182,10 +176,7 @@ func TestHostile17_PackedGarbage(t *testing.T) {
 // TestHostile17_EventSuppression: the driver's event area is its wish and its word. It
 // gets no call that it does not want, and what is no wish does no harm.
 func TestHostile17_EventSuppression(t *testing.T) {
-	attack(t, func(c *guest.Config) { c.Features |= proto.FeatureEventIdx }, func(s *scene) {
-		if !s.packed {
-			s.Skip("of packed rings")
-		}
+	attackPacked(t, func(c *guest.Config) { c.Features |= proto.FeatureEventIdx }, func(s *scene) {
 		// off_wrap names no slot of the ring; the flags are in the upper half.
 		for _, c := range []struct {
 			name  string
