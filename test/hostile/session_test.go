@@ -86,18 +86,24 @@ func TestHostile35_BaseOfNoRing(t *testing.T) {
 	})
 }
 
+// stopRings stops the offender's first two rings, and returns where they were.
+func (s *scene) stopRings() (bases [2]uint32) {
+	s.Helper()
+	for i := range bases {
+		var err error
+		bases[i], err = s.g.StopRing(i)
+		s.h.ok(err)
+	}
+	return bases
+}
+
 // TestHostile36_EnableBeforeSetUp enables rings of which nothing is known: that is taken,
 // nothing runs, and when they are set up they need not be enabled again.
 func TestHostile36_EnableBeforeSetUp(t *testing.T) {
 	attack(t, nil, func(s *scene) {
 		features := s.g.Features()
 		s.passes()
-		var bases [2]uint32
-		for i := range bases {
-			var err error
-			bases[i], err = s.g.StopRing(i)
-			s.h.ok(err)
-		}
+		bases := s.stopRings()
 		s.h.ok(s.g.SetU64(proto.SetStatus, 0))
 		for range 10 {
 			for i := range 2 {
@@ -227,12 +233,7 @@ func TestHostile39_Reconnect(t *testing.T) {
 func TestHostile39_Forgotten(t *testing.T) {
 	attack(t, nil, func(s *scene) {
 		s.passes()
-		var bases [2]uint32
-		for i := range bases {
-			var err error
-			bases[i], err = s.g.StopRing(i)
-			s.h.ok(err)
-		}
+		bases := s.stopRings()
 		was := s.dev.Snapshot().Features
 		s.g.Disconnect()
 		s.h.until("the session ends", func() bool { return !s.conn.Connected() })

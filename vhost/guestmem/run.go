@@ -3,18 +3,17 @@ package guestmem
 import (
 	"sync/atomic"
 	"unsafe"
-)
 
-// RunMax is the most chains of a Run.
-const RunMax = 32
+	"baton/dataplane/buf"
+)
 
 // Run is what a ring offers nearly always: plain chains in a row, of one descriptor
 // each, whose buffer lies in one region and is for reading, or for writing. It is a
 // private copy: every field of a descriptor was read by one load, here and nowhere
 // else. What is not plain, whatever is right or wrong with it, ends a run.
 type Run struct {
-	Spans [RunMax]Span   // the buffers
-	IDs   [RunMax]uint16 // split: heads; packed: buffer ids
+	Spans [buf.Burst]Span   // the buffers
+	IDs   [buf.Burst]uint16 // split: heads; packed: buffer ids
 }
 
 // plainMask are the bits of a packed slot's flags that say whether its chain is plain.
@@ -29,7 +28,7 @@ const plainMask = DescAvail | DescUsed | DescMeaning
 //	alloc: 0
 func (r *PackedRing) Run(cur *Cursor, at, flags uint16, run *Run, from, to int) (n int, odd bool) {
 	n = from
-	to = min(to, RunMax, from+int(r.num)-int(at))
+	to = min(to, buf.Burst, from+int(r.num)-int(at))
 	p := r.slot(at)
 	e := cur.last
 	for ; n < to; n++ {
@@ -65,7 +64,7 @@ func (r *PackedRing) Run(cur *Cursor, at, flags uint16, run *Run, from, to int) 
 //
 //	out: how many; whether a chain that is not plain ended it    alloc: 0
 func (r *SplitRing) Run(cur *Cursor, at, flags uint16, run *Run, to int) (n int, odd bool) {
-	to = min(to, RunMax)
+	to = min(to, buf.Burst)
 	e := cur.last
 	for ; n < to; n++ {
 		head := r.AvailEntry(at + uint16(n))

@@ -108,6 +108,9 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
+	if cfg.MaxMemory == 0 {
+		cfg.MaxMemory = guestmem.MaxGuest
+	}
 	d := &Device{
 		cfg: cfg, logger: loglimit.New(cfg.Logger, quotaBurst, quotaEvery), table: &guestmem.Table{}, reqFD: -1,
 		poke: make(chan struct{}, 1), done: make(chan struct{}), idle: make(chan struct{}),

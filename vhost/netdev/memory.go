@@ -18,7 +18,7 @@ var (
 // SetMemTable implements proto.Backend. Running rings go over to the new table
 // without a pause; a ring that the new table does not hold stops until one does.
 func (d *Device) SetMemTable(regions []proto.MemRegion) error {
-	maps, err := mapAll(regions)
+	maps, err := d.mapAll(regions)
 	d.enter()
 	defer d.release()
 	if err != nil {
@@ -33,16 +33,18 @@ func (d *Device) SetMemTable(regions []proto.MemRegion) error {
 	return nil
 }
 
-// newTable is a table of maps, no more of them than the port may have, that the dirty
-// log, if one is in use, has bits for.
+// allow adds size to total, both in bytes.
+//
+//	error: guestmem.ErrTooMuch: more than the port may have
+func (d *Device) allow(total, size uint64) (uint64, error) {
+	if most := d.cfg.MaxMemory; size > most-total {
+		return total, fmt.Errorf("%w: vhost.max_memory allows %d MiB", guestmem.ErrTooMuch, most>>20)
+	}
+	return total + size, nil
+}
+
+// newTable is a table of maps that the dirty log, if one is in use, has bits for.
 func (d *Device) newTable(maps []*guestmem.Mapping) (*guestmem.Table, error) {
-	total := uint64(0)
-	for _, m := range maps {
-		total += m.Size
-	}
-	if most := d.cfg.MaxMemory; most != 0 && total > most {
-		return nil, fmt.Errorf("%w: %d MiB, and vhost.max_memory is %d MiB", guestmem.ErrTooMuch, total>>20, most>>20)
-	}
 	table, err := guestmem.NewTable(maps)
 	if err == nil {
 		err = d.covered(d.activeLog(), table)
@@ -53,7 +55,7 @@ func (d *Device) newTable(maps []*guestmem.Mapping) (*guestmem.Table, error) {
 // mapAll maps all regions or none; it owns their descriptors. A peer may hold up what
 // the kernel is asked about a file of its own (FUSE), and that file's closing: the
 // caller does not hold mu. What is mapped is in memory, and waits for nobody.
-func mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
+func (d *Device) mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
 	switch {
 	case len(regions) == 0:
 		return nil, errNoRegions
@@ -64,11 +66,9 @@ func mapAll(regions []proto.MemRegion) (maps []*guestmem.Mapping, err error) {
 	// missing for others meanwhile.
 	total := uint64(0)
 	for _, r := range regions {
-		if r.Size > guestmem.MaxGuest || total+r.Size > guestmem.MaxGuest {
-			err = guestmem.ErrTooMuch
-			break
+		if err == nil {
+			total, err = d.allow(total, r.Size)
 		}
-		total += r.Size
 	}
 	for i, r := range regions {
 		if err != nil {
@@ -125,7 +125,7 @@ func (d *Device) MaxMemSlots() int { return guestmem.MaxRegions }
 
 // AddMemRegion implements proto.Backend.
 func (d *Device) AddMemRegion(r proto.MemRegion) error {
-	added, err := mapAll([]proto.MemRegion{r})
+	added, err := d.mapAll([]proto.MemRegion{r})
 	d.enter()
 	defer d.release()
 	if err != nil {
@@ -136,8 +136,15 @@ func (d *Device) AddMemRegion(r proto.MemRegion) error {
 		m.Close()
 		return nil
 	}
+	have := uint64(0)
+	for _, old := range d.maps {
+		have += old.Size
+	}
 	maps := append(slices.Clone(d.maps), m)
-	table, err := d.newTable(maps)
+	var table *guestmem.Table
+	if _, err = d.allow(have, m.Size); err == nil {
+		table, err = d.newTable(maps)
+	}
 	if err != nil {
 		m.Close()
 		return d.refuse("add mem region", err)

@@ -44,13 +44,7 @@ func noFDLeak(t testing.TB) {
 	w.Close()
 	before := countFDs(t)
 	t.Cleanup(func() {
-		after := countFDs(t)
-		for end := time.Now().Add(10 * time.Second); after != before && time.Now().Before(end); after = countFDs(t) {
-			time.Sleep(time.Millisecond)
-		}
-		if after != before {
-			t.Errorf("%d descriptors are open, %d were", after, before)
-		}
+		eventually(t, fmt.Sprintf("%d descriptors are open, as before", before), func() bool { return countFDs(t) == before })
 	})
 }
 
