@@ -108,7 +108,7 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	if cfg.MaxMemory == 0 {
+	if cfg.MaxMemory == 0 || cfg.MaxMemory > guestmem.MaxGuest {
 		cfg.MaxMemory = guestmem.MaxGuest
 	}
 	d := &Device{
