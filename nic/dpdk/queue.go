@@ -8,6 +8,7 @@ import (
 	"baton/dataplane/port"
 	"baton/nic/dpdk/eal"
 	"baton/nic/dpdk/ethdev"
+	"baton/nic/dpdk/mempool"
 )
 
 // stuckPolls is after how many polls without progress staged packets are given
@@ -43,7 +44,7 @@ type Queue struct {
 	polls int // since staged packets last moved
 
 	dev    ethdev.Port
-	pool   interface{ FlushLcore(int) }
+	pool   *mempool.Pool
 	index  int
 	lcore  int
 	desc   int // receive descriptors
@@ -86,6 +87,12 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 	}
 	return q, nil
 }
+
+// Source is the port's pool through the queue's own cache (mempool.Share): for whoever
+// makes what he sends here, or frees what he receives.
+//
+//	conc: the worker that polls the queue
+func (q *Queue) Source() buf.Source { return q.pool.Share(q.lcore) }
 
 // Rx implements port.Queue: it sends what Tx staged and receives, in one C call.
 func (q *Queue) Rx(_ *buf.Cache, v *buf.Vec) int {

@@ -1,0 +1,189 @@
+package gen
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"baton/bench/machine"
+)
+
+// Options is how a generator is started. CPU and Ends must be given.
+type Options struct {
+	CPU       int   `json:"cpu"` // that polls
+	Ends      []End `json:"ends"`
+	Huge      bool  `json:"huge"`       // memory in huge pages
+	MemoryMiB int   `json:"memory_mib"` // 0 = MemoryMiB
+	Buffers   int   `json:"buffers"`    // 0 = Buffers
+	// Realtime gives its threads a place before all ordinary ones, the one that polls
+	// behind the others (machine.Realtime).
+	Realtime bool `json:"-"`
+}
+
+// Defaults of Options.
+const (
+	Buffers   = 16384
+	MemoryMiB = 128
+)
+
+// Process is a running generator.
+//
+//	conc: one goroutine
+type Process struct {
+	opts   Options
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	poller int
+	load   Load
+}
+
+// Start starts a generator and opens its ends.
+//
+//	error: what the options or the machine lack; nothing is left running
+func Start(o Options) (*Process, error) {
+	if o.MemoryMiB == 0 {
+		o.MemoryMiB = MemoryMiB
+	}
+	if o.Buffers == 0 {
+		o.Buffers = Buffers
+	}
+	if len(o.Ends) == 0 || len(o.Ends) > maxEnds {
+		return nil, fmt.Errorf("traffic generator: %d ends: want 1 to %d", len(o.Ends), maxEnds)
+	}
+	p := &Process{opts: o, cmd: exec.Command("/proc/self/exe")}
+	p.cmd.Env = append(os.Environ(), env+"=1")
+	p.cmd.Stderr = os.Stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("traffic generator: %w", err)
+	}
+	r, err := p.do(order{Do: "setup", Setup: &o})
+	if err == nil {
+		p.poller = r.Poller
+		if o.Realtime {
+			err = machine.Realtime(p.Pid(), p.poller)
+		}
+	}
+	if err != nil {
+		p.Kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// do has the child do something.
+func (p *Process) do(o order) (r reply, err error) {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return r, err
+	}
+	if _, err := p.in.Write(append(raw, '\n')); err != nil {
+		return r, fmt.Errorf("traffic generator: %s: %w", o.Do, err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return r, fmt.Errorf("traffic generator: %s: it ended: %w", o.Do, err)
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("traffic generator: %s: %q: %w", o.Do, strings.TrimSpace(string(line)), err)
+	}
+	if r.Error != "" {
+		return r, fmt.Errorf("traffic generator: %s: %s", o.Do, r.Error)
+	}
+	return r, nil
+}
+
+// Pid is the process; Poller its thread that polls.
+func (p *Process) Pid() int    { return p.cmd.Process.Pid }
+func (p *Process) Poller() int { return p.poller }
+
+// Up waits until all ends have a link, for 10 s at the most.
+func (p *Process) Up() error {
+	_, err := p.do(order{Do: "up"})
+	return err
+}
+
+// Begin has the generator do l until End, without a warm-up.
+//
+//	error: what is wrong with l
+func (p *Process) Begin(l Load) error {
+	if err := l.check(p.opts.Ends); err != nil {
+		return fmt.Errorf("traffic generator: %w", err)
+	}
+	p.load = l
+	_, err := p.do(order{Do: "start", Load: &l})
+	return err
+}
+
+// Mark forgets what was counted: what was sent before does not count wherever it arrives.
+func (p *Process) Mark() error {
+	_, err := p.do(order{Do: "mark"})
+	return err
+}
+
+// Counts is what was counted since Begin or Mark.
+func (p *Process) Counts() (Counts, error) {
+	r, err := p.do(order{Do: "counts"})
+	if err != nil {
+		return Counts{}, err
+	}
+	return *r.Counts, nil
+}
+
+// End ends the sending, waits for what is under way (Load.Drain), and stops polling.
+func (p *Process) End() (*Result, error) {
+	r, err := p.do(order{Do: "stop"})
+	return r.Result, err
+}
+
+// Run is l for a length, after its warm-up: Begin, Mark, End.
+func (p *Process) Run(l Load, length time.Duration) (*Result, error) {
+	if err := p.Begin(l); err != nil {
+		return nil, err
+	}
+	time.Sleep(l.WarmUp)
+	mark := p.Mark()
+	time.Sleep(length)
+	r, err := p.End()
+	if err := errors.Join(mark, err); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close ends the process.
+//
+//	error: it did not end well
+func (p *Process) Close() error {
+	p.in.Close()
+	kill := time.AfterFunc(10*time.Second, func() { p.cmd.Process.Kill() })
+	defer kill.Stop()
+	if err := p.cmd.Wait(); err != nil {
+		return fmt.Errorf("traffic generator: %w", err)
+	}
+	return nil
+}
+
+// Kill ends the process at once.
+func (p *Process) Kill() {
+	p.in.Close()
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
