@@ -3,72 +3,220 @@ package report
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"strings"
-	"time"
+	"strconv"
 
-	"baton/bench/suite"
+	"baton/bench/hist"
+	"baton/bench/machine"
 )
 
-// Report is one run of a benchmark.
+// Baton is the name of baton in System; all others are peers.
+const Baton = "baton"
+
+// Report is one run of the suite.
 type Report struct {
-	Name        string             `json:"name"`
-	Date        time.Time          `json:"date"`
-	Machine     string             `json:"machine"`
-	Peer        string             `json:"peer"`
-	Notes       []string           `json:"notes"` // how it was measured
-	Hz          uint64             `json:"tsc_hz"`
-	Comparisons []suite.Comparison `json:"comparisons"`
-	Trials      []suite.Trial      `json:"trials"`
+	Host    Host      `json:"host"`
+	Trials  []Trial   `json:"trials"`
+	Summary []Summary `json:"summary"`
+
+	// What some scenarios measure besides.
+	Stages   []Stages  `json:"stages,omitempty"`
+	Ladders  []Ladder  `json:"latency,omitempty"`
+	Gaps     []Gaps    `json:"gaps,omitempty"`
+	Measures []Measure `json:"measures,omitempty"`
 }
 
-// Markdown writes the report as a table.
-func (r *Report) Markdown(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\n\n%s, TSC %.2f GHz, %s\n\n", r.Name, r.Machine, float64(r.Hz)/1e9, r.Date.UTC().Format("2006-01-02 15:04 MST"))
-	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "- %s\n", n)
-	}
-	fmt.Fprintf(&b, "\n| case | state | %s cycles/packet | baton cycles/packet | %s / baton | %s Mpps | baton Mpps | trials |\n", r.Peer, r.Peer, r.Peer)
-	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, c := range r.Comparisons {
-		ratio := "-"
-		if c.Ratio > 0 {
-			ratio = fmt.Sprintf("**%.2f**", c.Ratio)
-		}
-		fmt.Fprintf(&b, "| %s | %s %.0f ns | %s | %s | %s | %s | %s | %s |\n", c.Case, c.State, max(c.Peer.Latency, c.Baton.Latency),
-			cycles(c.Peer), cycles(c.Baton), ratio, rate(c.Peer), rate(c.Baton), counts(c))
-	}
-	b.WriteString("\nMedian (least to most). `*`: limited by the front end in most trials, the rate is a floor.\n")
-	_, err := io.WriteString(w, b.String())
-	return err
+// Host is where and how it was measured.
+type Host struct {
+	Date     string            `json:"date"` // RFC 3339
+	Machine  string            `json:"machine"`
+	CPUs     int               `json:"cpus"`
+	TSCHz    uint64            `json:"tsc_hz"`
+	Versions map[string]string `json:"versions,omitempty"` // of systems and libraries
+	Notes    []string          `json:"notes,omitempty"`    // rules, settings
 }
 
-func cycles(s suite.Side) string {
-	if s.Cycles.Num == 0 {
-		return "-"
+// Size is the bytes of a frame without tunnel headers; IMIX is a mix, as JSON "imix".
+type Size int
+
+// IMIX is 7 frames of 64 bytes to 4 of 570 and 1 of 1518.
+const IMIX Size = 0
+
+// String is the size in bytes, or "imix".
+func (s Size) String() string {
+	if s == IMIX {
+		return "imix"
 	}
-	return fmt.Sprintf("%.1f (%.1f to %.1f)", s.Cycles.Median, s.Cycles.Min, s.Cycles.Max)
+	return strconv.Itoa(int(s))
 }
 
-func rate(s suite.Side) string {
-	if s.Mpps.Num == 0 {
-		return "-"
+// unit is the size for people.
+func (s Size) unit() string {
+	if s == IMIX {
+		return "imix"
 	}
-	mark := ""
-	if 2*s.Limited > s.Mpps.Num {
-		mark = fmt.Sprintf("* busy %.0f %%", 100*s.BusyPart.Median)
-	}
-	return fmt.Sprintf("%.1f%s", s.Mpps.Median, mark)
+	return s.String() + " B"
 }
 
-func counts(c suite.Comparison) string {
-	s := fmt.Sprintf("%d + %d", c.Peer.Cycles.Num, c.Baton.Cycles.Num)
-	if n := c.Peer.Discarded + c.Baton.Discarded; n > 0 {
-		s += fmt.Sprintf(", %d discarded", n)
+// MarshalJSON implements json.Marshaler: a number or "imix".
+func (s Size) MarshalJSON() ([]byte, error) {
+	if s == IMIX {
+		return []byte(`"imix"`), nil
 	}
-	return s
+	return []byte(s.String()), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+//
+//	error: neither a number above 0 nor "imix"
+func (s *Size) UnmarshalJSON(raw []byte) error {
+	if string(raw) == `"imix"` {
+		*s = IMIX
+		return nil
+	}
+	n, err := strconv.Atoi(string(raw))
+	if err != nil || n <= 0 {
+		return fmt.Errorf("frame size %s: want bytes or \"imix\"", raw)
+	}
+	*s = Size(n)
+	return nil
+}
+
+// Case is what was measured: the same case may be measured on several systems.
+type Case struct {
+	Scenario string `json:"scenario"`
+	Variant  string `json:"variant,omitempty"` // of the scenario: "zipf", "8 masks"
+	Flows    int    `json:"flows"`
+	Size     Size   `json:"size"`
+}
+
+// String is the case in few words.
+func (c Case) String() string {
+	return fmt.Sprintf("%s, %s, %s", c.kind(), flows(c.Flows), c.Size.unit())
+}
+
+// kind is the scenario with its variant.
+func (c Case) kind() string {
+	if c.Variant == "" {
+		return c.Scenario
+	}
+	return c.Scenario + ", " + c.Variant
+}
+
+// flows is a number of flows in few letters.
+func flows(n int) string {
+	switch {
+	case n == 1:
+		return "1 flow"
+	case n >= 1e6 && n%1e6 == 0:
+		return fmt.Sprintf("%d M flows", n/1e6)
+	case n >= 1e3 && n%1e3 == 0:
+		return fmt.Sprintf("%d k flows", n/1e3)
+	}
+	return fmt.Sprintf("%d flows", n)
+}
+
+// Trial is one measurement of one system.
+type Trial struct {
+	Case
+	System  string  `json:"system"`
+	Run     int     `json:"run"`
+	Mpps    float64 `json:"mpps"`
+	Cycles  float64 `json:"cycles_per_packet"` // of polls that moved packets
+	Limited bool    `json:"generator_limited"` // the system had time left: Mpps is a floor
+	C2CPre  float64 `json:"c2c_before_ns"`     // round trip between the CPUs, nobody polling
+	C2CPost float64 `json:"c2c_after_ns"`
+	StealMs float64 `json:"steal_ms"` // taken by the host, all CPUs
+	// Discarded says that the trial does not count; Why, for what rule.
+	Discarded bool   `json:"discarded"`
+	Why       string `json:"why,omitempty"`
+	// Busy is the share of the poller's time in polls that moved packets; 0: not known.
+	Busy float64 `json:"busy,omitempty"`
+}
+
+// Summary compares baton with a peer in one case and machine state.
+type Summary struct {
+	Case
+	Peer        string        `json:"peer"`
+	State       machine.State `json:"state"`
+	RatioCycles float64       `json:"ratio_cycles"` // peer's by baton's: above 1 baton is ahead; 0: not known
+	RatioMpps   float64       `json:"ratio_mpps"`   // baton's by peer's: above 1 baton is ahead; 0: not known
+
+	Baton     Side `json:"baton"`
+	PeerSide  Side `json:"peer_side"`
+	Discarded int  `json:"discarded"` // trials of both
+}
+
+// Side is one system in a Summary.
+type Side struct {
+	Cycles  Figure `json:"cycles_per_packet"`
+	Mpps    Figure `json:"mpps"`
+	Limited int    `json:"generator_limited"` // trials
+}
+
+// Stages is where the cycles of a packet go.
+type Stages struct {
+	Case
+	System string        `json:"system"`
+	State  machine.State `json:"state,omitempty"`
+	Stages []Stage       `json:"stages"` // in a packet's order
+}
+
+// Stage is one part of a packet's way.
+type Stage struct {
+	Name   string  `json:"name"`
+	Cycles float64 `json:"cycles_per_packet"`
+}
+
+// Ladder is the latencies of one load.
+type Ladder struct {
+	Case
+	System string        `json:"system"`
+	State  machine.State `json:"state,omitempty"`
+	Load   string        `json:"load"`      // "50 % of 7.1 Mpps"
+	Mpps   float64       `json:"mpps"`      // as it was achieved
+	Count  uint64        `json:"count"`     // packets
+	Max    float64       `json:"max_ns"`    // of all
+	Points []Percentile  `json:"quantiles"` // from low to high
+}
+
+// Percentile is a latency that a share of packets does not exceed.
+type Percentile struct {
+	P  float64 `json:"p"` // per cent
+	Ns float64 `json:"ns"`
+}
+
+// Rungs are the percentiles of a ladder.
+var Rungs = []float64{50, 90, 99, 99.9, 99.99}
+
+// Climb is the points of a histogram of cycles, at Rungs.
+func Climb(h *hist.Hist, hz uint64) (points []Percentile) {
+	for _, p := range Rungs {
+		points = append(points, Percentile{p, float64(h.Quantile(p/100)) / float64(hz) * 1e9})
+	}
+	return points
+}
+
+// Gaps is how long a loop's iterations took: a histogram of what was above a floor.
+type Gaps struct {
+	System  string        `json:"system"` // "baton", "C loop"
+	Variant string        `json:"variant,omitempty"`
+	Seconds float64       `json:"seconds"`
+	Over50  uint64        `json:"over_50us"`
+	Over100 uint64        `json:"over_100us"`
+	Over1ms uint64        `json:"over_1ms"`
+	MaxNs   float64       `json:"max_ns"`
+	Buckets []hist.Bucket `json:"buckets"` // upper ends in ns
+}
+
+// Measure is any other figure of a scenario.
+type Measure struct {
+	Case
+	System string        `json:"system"`
+	State  machine.State `json:"state,omitempty"`
+	Name   string        `json:"name"` // "bytes per flow"
+	Unit   string        `json:"unit"`
+	Value  Figure        `json:"value"`
 }
 
 // WriteJSON writes the report to a file.

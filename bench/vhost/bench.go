@@ -9,7 +9,6 @@ import (
 
 	"baton/bench/machine"
 	"baton/bench/peer"
-	"baton/bench/report"
 	"baton/bench/suite"
 )
 
@@ -17,13 +16,13 @@ import (
 const hugePages = 5 * peer.MemoryMiB / 2
 
 // bench makes all checks and trials.
-func bench(o options) (*report.Report, error) {
+func bench(o options) (*record, error) {
 	dir, err := os.MkdirTemp("", "baton-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r := &report.Report{Name: "vhost back ends", Date: time.Now(), Machine: machine.Describe(), Peer: peerName, Hz: o.hz, Notes: o.notes()}
+	r := &record{Name: "vhost back ends", Date: time.Now(), Machine: machine.Describe(), Peer: peerName, Hz: o.hz, Notes: o.notes()}
 	for _, format := range o.formats {
 		for _, s := range systems {
 			if err := check(o, dir, format, s.start); err != nil {

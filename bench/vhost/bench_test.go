@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"baton/bench/report"
 	"baton/bench/suite"
 	"baton/dataplane/buf"
 	"baton/dataplane/port"
@@ -110,7 +109,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
-	r := &report.Report{Comparisons: []suite.Comparison{{Case: "a", Ratio: 1}, {Case: "a"}}}
+	r := &record{Comparisons: []suite.Comparison{{Case: "a", Ratio: 1}, {Case: "a"}}}
 	if v := verdict(r); v != 0 {
 		t.Error(v)
 	}

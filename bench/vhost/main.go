@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"baton/bench/machine"
-	"baton/bench/report"
 	"baton/bench/suite"
 	"baton/bench/tsc"
 )
@@ -164,7 +163,7 @@ func (o *options) notes() []string {
 }
 
 // verdict is the exit code for what was measured.
-func verdict(r *report.Report) int {
+func verdict(r *record) int {
 	for _, c := range r.Comparisons {
 		done := slices.ContainsFunc(r.Comparisons, func(x suite.Comparison) bool { return x.Case == c.Case && x.Ratio > 0 })
 		if !done {
@@ -174,11 +173,11 @@ func verdict(r *report.Report) int {
 	return 0
 }
 
-func write(o options, r *report.Report) error {
+func write(o options, r *record) error {
 	if o.json != "" {
-		if err := r.WriteJSON(o.json); err != nil {
+		if err := r.writeJSON(o.json); err != nil {
 			return err
 		}
 	}
-	return r.Markdown(os.Stdout)
+	return r.markdown(os.Stdout)
 }

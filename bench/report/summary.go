@@ -1,0 +1,82 @@
+package report
+
+import (
+	"slices"
+	"time"
+
+	"baton/bench/machine"
+)
+
+// State is the machine's during the trial.
+func (t *Trial) State() machine.State {
+	return machine.StateOf(time.Duration(max(t.C2CPre, t.C2CPost)))
+}
+
+// Summarize compares baton with each peer, case by case and state by state, in the order of
+// the trials. Discarded trials are counted and else left out.
+func Summarize(trials []Trial) (all []Summary) {
+	type key struct {
+		c     Case
+		state machine.State
+	}
+	var order []key
+	groups := map[key][]Trial{}
+	for _, t := range trials {
+		k := key{t.Case, t.State()}
+		if groups[k] == nil {
+			order = append(order, k)
+		}
+		groups[k] = append(groups[k], t)
+	}
+	for _, k := range order {
+		for _, peer := range systems(groups[k]) {
+			if peer != Baton {
+				all = append(all, compare(groups[k], k.c, peer, k.state))
+			}
+		}
+	}
+	return all
+}
+
+// systems are those that have trials, in their order.
+func systems(trials []Trial) (names []string) {
+	for _, t := range trials {
+		if !slices.Contains(names, t.System) {
+			names = append(names, t.System)
+		}
+	}
+	return names
+}
+
+func compare(trials []Trial, c Case, peer string, state machine.State) Summary {
+	s := Summary{Case: c, Peer: peer, State: state}
+	var lost [2]int
+	s.Baton, lost[0] = side(trials, Baton)
+	s.PeerSide, lost[1] = side(trials, peer)
+	s.Discarded = lost[0] + lost[1]
+	if b, p := s.Baton.Cycles.Median, s.PeerSide.Cycles.Median; b > 0 && p > 0 {
+		s.RatioCycles = p / b
+	}
+	if b, p := s.Baton.Mpps.Median, s.PeerSide.Mpps.Median; b > 0 && p > 0 {
+		s.RatioMpps = b / p
+	}
+	return s
+}
+
+func side(trials []Trial, system string) (s Side, discarded int) {
+	var cycles, mpps []float64
+	for _, t := range trials {
+		switch {
+		case t.System != system:
+			continue
+		case t.Discarded:
+			discarded++
+			continue
+		case t.Limited:
+			s.Limited++
+		}
+		cycles, mpps = append(cycles, t.Cycles), append(mpps, t.Mpps)
+	}
+	s.Cycles, s.Mpps = FigureOf(cycles), FigureOf(mpps)
+	return s, discarded
+}
