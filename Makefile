@@ -13,7 +13,7 @@ export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench bench-vhost deps lint docs proto clean packages-build packages-lab FORCE
+.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench bench-quick bench-vhost microbench deps lint docs proto clean packages-build packages-lab FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bin/baton-demo: FORCE
 
 bin/baton-interop: FORCE
 	$(GO) build -o $@ ./test/interop
+
+bin/baton-bench: FORCE
+	$(GO) build -o $@ ./cmd/baton-bench
 
 bin/baton-bench-vhost: FORCE
 	$(GO) build -o $@ ./bench/vhost
@@ -67,7 +70,15 @@ fuzz-smoke: packages-build ## each fuzzer for 10 seconds
 golden: ## write golden files anew; read the diff before you commit it
 	$(GO) test ./controlplane/compile -update
 
-bench: packages-build ## the benchmarks beside the code (RUN=Name)
+bench: packages-build packages-lab bin/baton-bench ## baton beside OVS-DPDK and testpmd, about 20 minutes (JSON=file REPORT=folder)
+	@scripts/huge-pages 704
+	@bin/baton-bench run --set standard $(if $(JSON),--json $(JSON)) $(if $(REPORT),--report $(REPORT))
+
+bench-quick: packages-build packages-lab bin/baton-bench ## the same in two minutes: few cases, short trials
+	@scripts/huge-pages 704
+	@bin/baton-bench run --set quick $(if $(JSON),--json $(JSON)) $(if $(REPORT),--report $(REPORT))
+
+microbench: packages-build ## the benchmarks beside the code (RUN=Name)
 	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
 
 bench-vhost: packages-build packages-lab bin/baton-bench-vhost ## the vhost back end beside DPDK's own (QUICK=1: a minute; JSON=file)

@@ -3,7 +3,11 @@ package machine
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +20,59 @@ func Pin(cpu int) error {
 		return fmt.Errorf("pin a thread to CPU %d: %w: choose CPUs of this machine", cpu, err)
 	}
 	return nil
+}
+
+// On runs f on one CPU. The thread is what it was before afterwards, and lives on: a
+// process that was started to end with its parent ends with the parent's thread that
+// started it, which may be this one.
+//
+//	error: a CPU that the process may not use, and f was not run; else f's own
+func On(cpu int, f func() error) error {
+	runtime.LockOSThread()
+	var before unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("CPUs of a thread: %w", err)
+	}
+	if err := Pin(cpu); err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	err := f()
+	if unix.SchedSetaffinity(0, &before) == nil { // else the thread is not to be used for anything else
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
+// Start starts a process that has one CPU, but for threads that it pins elsewhere
+// itself, and no real-time priority. It ends with its parent, and a terminal's interrupt
+// does not reach it.
+func Start(cmd *exec.Cmd, cpu int) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	return On(cpu, func() error { return ordinary(cmd.Start) })
+}
+
+// StartIsolated is Start in a network namespace of its own.
+//
+//	error: no right to (CAP_SYS_ADMIN)
+func StartIsolated(cmd *exec.Cmd, cpu int) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: syscall.CLONE_NEWNET}
+	return On(cpu, func() error { return ordinary(cmd.Start) })
+}
+
+// ordinary runs f on this thread as one without real-time priority, which a process that
+// it starts would inherit: with it, a thread that waits for another of its CPU by polling
+// waits for ever.
+func ordinary(f func() error) error {
+	before, err := unix.SchedGetAttr(0, 0)
+	if err == nil && before.Policy == fifo {
+		if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0); err != nil {
+			return fmt.Errorf("priority of a thread: %w", err)
+		}
+		defer unix.SchedSetAttr(0, before, 0)
+	}
+	return f()
 }
 
 // Priorities of Realtime: who stops a poller must come before it.
@@ -32,7 +89,10 @@ const fifo = 1
 // PriorityOther. With pid 0 it is the caller's process; poller 0 is nobody.
 //
 //	error: no right to (CAP_SYS_NICE)
-func Realtime(pid, poller int) error {
+func Realtime(pid, poller int) error { return RealtimeAll(pid, []int{poller}) }
+
+// RealtimeAll is Realtime for a process with several pollers, or none.
+func RealtimeAll(pid int, pollers []int) error {
 	if pid == 0 {
 		pid = os.Getpid()
 	}
@@ -42,7 +102,7 @@ func Realtime(pid, poller int) error {
 	}
 	for _, tid := range tids {
 		a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: fifo, Priority: PriorityOther}
-		if tid == poller {
+		if slices.Contains(pollers, tid) {
 			a.Priority = PriorityPoll
 		}
 		if err := unix.SchedSetAttr(tid, a, 0); err != nil && err != unix.ESRCH {

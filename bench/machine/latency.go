@@ -2,7 +2,6 @@ package machine
 
 import (
 	"errors"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,10 +60,11 @@ func Latency(a, b int) (time.Duration, error) {
 	ready := make(chan bool, 2)
 	play := func(i, cpu int, f func()) {
 		defer wg.Done()
-		runtime.LockOSThread() // never unlocked: the pinned thread ends with the goroutine
-		errs[i] = Pin(cpu)
-		ready <- errs[i] == nil
-		f()
+		errs[i] = On(cpu, func() error { ready <- true; f(); return nil })
+		if errs[i] != nil { // then nobody plays
+			ready <- false
+			f()
+		}
 	}
 	wg.Add(2)
 	start := make(chan bool, 2)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"baton/bench/machine"
@@ -19,12 +20,23 @@ type Options struct {
 	Poll  int    // CPU that forwards
 	Other int    // CPU of all else
 	Huge  bool   // memory in huge pages
-	Vdevs []string
-	Args  []string // testpmd's own, behind --
+	// Buffers is the size of its pool; 0 = 16384.
+	Buffers int
+	Vdevs   []string
+	Args    []string // testpmd's own, behind --
 }
 
-// MemoryMiB is what 16384 buffers of 2304 bytes and the queues of a few ports need.
-const MemoryMiB = 128
+// MemoryMiB is what DefaultBuffers of 2304 bytes and the queues of a few ports need.
+const (
+	MemoryMiB      = 128
+	DefaultBuffers = 16384
+	bufferSize     = 2560 // with what the pool loses at the ends of pages
+)
+
+// memoryMiB is what testpmd needs.
+func (o *Options) memoryMiB() int {
+	return MemoryMiB + max(0, o.Buffers-DefaultBuffers)*bufferSize>>20
+}
 
 // ErrNotInstalled is the error of Start on a machine without testpmd.
 var ErrNotInstalled = errors.New("dpdk-testpmd is not installed: make packages-lab")
@@ -54,15 +66,15 @@ func Start(o Options) (*Testpmd, error) {
 	}
 	// Line by line, or its answers wait in its buffer.
 	args := []string{"-oL", bin, "--no-pci", "--no-telemetry", "--in-memory", "--single-file-segments",
-		"--file-prefix=" + o.Name, "-m", fmt.Sprint(MemoryMiB),
-		"-l", fmt.Sprintf("%d,%d", o.Poll, o.Other), fmt.Sprintf("--main-lcore=%d", o.Other)}
+		"--file-prefix=" + o.Name, "-m", fmt.Sprint(o.memoryMiB()),
+		"--lcores", fmt.Sprintf("0@%d,1@%d", o.Other, o.Poll), "--main-lcore=0"}
 	if !o.Huge {
 		args = append(args, "--no-huge")
 	}
 	for _, v := range o.Vdevs {
 		args = append(args, "--vdev", v)
 	}
-	args = append(append(args, "--", "-i", "--total-num-mbufs=16384", "--no-lsc-interrupt"), o.Args...)
+	args = append(append(args, "--", "-i", fmt.Sprintf("--total-num-mbufs=%d", max(o.Buffers, DefaultBuffers)), "--no-lsc-interrupt"), o.Args...)
 	t := &Testpmd{cmd: exec.Command("stdbuf", args...), news: make(chan struct{}, 1), gone: make(chan struct{})}
 	out, w, err := os.Pipe()
 	if err != nil {
@@ -70,7 +82,7 @@ func Start(o Options) (*Testpmd, error) {
 	}
 	t.cmd.Stdout, t.cmd.Stderr = w, w
 	if t.in, err = t.cmd.StdinPipe(); err == nil {
-		err = t.cmd.Start()
+		err = machine.Start(t.cmd, o.Other)
 	}
 	w.Close()
 	if err != nil {
@@ -173,19 +185,35 @@ func (t *Testpmd) Command(format string, args ...any) (string, error) {
 }
 
 // Saw waits until testpmd has said text, at any time.
-func (t *Testpmd) Saw(text string, limit time.Duration) error {
+func (t *Testpmd) Saw(text string, limit time.Duration) error { return t.SawTimes(text, 1, limit) }
+
+// SawTimes waits until testpmd has said text so many times.
+func (t *Testpmd) SawTimes(text string, times int, limit time.Duration) error {
 	late := time.NewTimer(limit)
 	defer late.Stop()
-	for !strings.Contains(t.Output(), text) {
+	for strings.Count(t.Output(), text) < times {
 		select {
 		case <-t.news:
 		case <-t.gone:
 			return fmt.Errorf("testpmd ended: %s", tail(t.Output()))
 		case <-late.C:
-			return fmt.Errorf("testpmd did not say %q within %v: %s", text, limit, tail(t.Output()))
+			return fmt.Errorf("testpmd did not say %q %d times within %v: %s", text, times, limit, tail(t.Output()))
 		}
 	}
 	return nil
+}
+
+// Pause stops the process, so that it does not poll; Resume lets it go on.
+func (t *Testpmd) Pause() error  { return t.cmd.Process.Signal(syscall.SIGSTOP) }
+func (t *Testpmd) Resume() error { return t.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Stats is what was counted since "start", while it goes on.
+func (t *Testpmd) Stats() (Stats, error) {
+	out, err := t.Command("show fwd stats all")
+	if err != nil {
+		return Stats{}, err
+	}
+	return ParseStats(out)
 }
 
 // Quit ends testpmd the ordinary way.

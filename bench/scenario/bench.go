@@ -1,0 +1,116 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"baton/bench/report"
+	"baton/bench/suite"
+)
+
+// Options is what to measure, and how.
+type Options struct {
+	Flows   []int         // numbers of flows; nil = the scenario's own
+	Sizes   []report.Size // of frames; nil = 64 bytes
+	Length  time.Duration // of a trial
+	Runs    int           // trials of each system in each case
+	Peers   []string      // systems beside baton
+	DUTCPU  int           // that the system under test polls with
+	LoadCPU int           // of the load, and of all threads that do not poll
+	Huge    bool          // memory in huge pages
+	RT      bool          // pollers come before all ordinary threads
+	Hz      uint64        // of the time stamp counter
+	Profile string        // file for a CPU profile of baton's; empty = none
+	Dir     string        // for sockets and files; exists, removed by the caller
+}
+
+// Bench is one run of the suite.
+type Bench struct {
+	Options
+	Report *report.Report
+	Log    io.Writer // what happens, for people
+	rigs   int       // made so far, for names
+}
+
+// timing is how trials of the plan are made.
+func (b *Bench) timing(p Plan) suite.Timing {
+	return suite.Timing{DUTCPUs: b.cpus(), LoadCPU: b.LoadCPU, Length: b.Length, WarmUp: p.WarmUp, Hz: b.Hz, Realtime: b.RT}
+}
+
+func (b *Bench) cpus() []int { return []int{b.DUTCPU} }
+
+// flowsOr is the numbers of flows to measure: as asked for, or else.
+func (b *Bench) flowsOr(flows ...int) []int {
+	if b.Flows != nil {
+		return b.Flows
+	}
+	return flows
+}
+
+// sizes is the sizes to measure.
+func (b *Bench) sizes() []report.Size {
+	if b.Sizes != nil {
+		return b.Sizes
+	}
+	return []report.Size{64}
+}
+
+// Compare measures a case on baton and all peers, in turns, and adds the trials to the
+// report. A peer that cannot do the case is told about and left out.
+func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) {
+	var rigs []*suite.Rig
+	defer func() {
+		for _, r := range rigs {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	for _, name := range append([]string{report.Baton}, b.Peers...) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r, err := b.Rig(name, p)
+		var unable unableError
+		if errors.As(err, &unable) {
+			fmt.Fprintf(b.Log, "%s: left out: %v\n", c, err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", name, c, err)
+		}
+		rigs = append(rigs, r)
+	}
+	for run := range b.Runs {
+		for _, r := range rigs {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			t, err := r.Measure(b.timing(p), c, run)
+			if err != nil {
+				return err
+			}
+			b.Add(t)
+		}
+	}
+	return nil
+}
+
+// Add adds a trial to the report and tells it.
+func (b *Bench) Add(t report.Trial) {
+	b.Report.Trials = append(b.Report.Trials, t)
+	mark := ""
+	if t.Limited {
+		mark = fmt.Sprintf(" (busy %.0f %%)", 100*t.Busy)
+	}
+	if t.Discarded {
+		mark += " discarded: " + t.Why
+	}
+	fmt.Fprintf(b.Log, "%-28s %-9s %7.1f cycles %7.2f Mpps  %s %.0f ns%s\n", t.Case, t.System, t.Cycles, t.Mpps, t.State(), t.C2CPre, mark)
+}
+
+// unableError is why a system cannot do what a plan asks for.
+type unableError string
+
+func (e unableError) Error() string { return string(e) }

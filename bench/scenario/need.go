@@ -1,0 +1,122 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"baton/bench/dut"
+	"baton/bench/gen"
+	"baton/bench/machine"
+	"baton/bench/peer"
+	"baton/bench/report"
+	"baton/bench/tsc"
+)
+
+// HugePages is what a case needs at the most, of 2 MiB: a baton and an OVS with 100000
+// packets kept by their devices, and a generator for each.
+const HugePages = 704
+
+// Settle checks what is asked for against the machine, and fills in what the machine
+// decides.
+//
+//	error: what is wrong, and what can be run instead
+func (o *Options) Settle() error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	for _, cpu := range []int{o.DUTCPU, o.LoadCPU} {
+		if err := machine.On(cpu, func() error { return nil }); err != nil {
+			return fmt.Errorf("%w: this machine has %d", err, runtime.NumCPU())
+		}
+	}
+	o.Huge = machine.FreeHugePages() >= HugePages
+	if slices.Contains(o.Peers, OVS) && !o.Huge {
+		return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without them run --peer %s, or --peer \"\" for baton alone",
+			OVS, HugePages, machine.FreeHugePages(), HugePages, Testpmd)
+	}
+	o.RT = machine.Realtime(0, 0) == nil
+	o.Hz = tsc.Hz(50 * time.Millisecond)
+	return nil
+}
+
+// check tells what is wrong with what is asked for.
+func (o *Options) check() error {
+	for _, n := range o.Flows {
+		if n < 1 || n > maxFlows {
+			return fmt.Errorf("%d flows: want 1 to %d", n, maxFlows)
+		}
+	}
+	for _, s := range o.Sizes {
+		if s != report.IMIX && (s < gen.MinSize || s > gen.MaxSize) {
+			return fmt.Errorf("frames of %d bytes: want %d to %d, or imix", int(s), gen.MinSize, gen.MaxSize)
+		}
+	}
+	if o.Runs < 1 || o.Length <= 0 {
+		return errors.New("want at least one run, and a length above 0")
+	}
+	o.Peers = slices.DeleteFunc(o.Peers, func(p string) bool { return p == "" })
+	if o.DUTCPU == o.LoadCPU {
+		return errors.New("the system under test and the load need a CPU each; with one CPU, run the benchmarks beside the code (make microbench)")
+	}
+	for _, p := range o.Peers {
+		if err := checkPeer(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxFlows is what the ports of a generator's frames can tell apart.
+const maxFlows = 1 << 24
+
+// checkPeer says whether a peer can be run, and else what can.
+func checkPeer(name string) error {
+	var err error
+	switch name {
+	case OVS:
+		err = peer.CheckOVS()
+	case Testpmd:
+		if _, e := exec.LookPath("dpdk-testpmd"); e != nil {
+			err = peer.ErrNotInstalled
+		}
+	case "vpp":
+		err = errors.New("VPP has no package in Debian 12 and is not supported")
+	default:
+		err = errors.New("there is no such peer")
+	}
+	if err == nil {
+		return nil
+	}
+	var others []string
+	for _, p := range []string{OVS, Testpmd} {
+		if p != name && checkPeer(p) == nil {
+			others = append(others, "--peer "+p)
+		}
+	}
+	others = append(others, `--peer "" (baton alone)`)
+	return fmt.Errorf("peer %s: %w; what can be run: %s", name, err, strings.Join(others, ", "))
+}
+
+// Notes say how it was measured.
+func (o *Options) Notes() []string {
+	memory, priority := "huge pages", "SCHED_FIFO, so that ordinary load does not disturb them"
+	if !o.Huge {
+		memory = fmt.Sprintf("ordinary pages (too few huge pages: scripts/huge-pages %d)", HugePages)
+	}
+	if !o.RT {
+		priority = "ordinary (no right to SCHED_FIFO)"
+	}
+	return []string{
+		fmt.Sprintf("%d trials of %v for each system and case, in turns; system under test on CPU %d, load and all threads that do not poll on CPU %d, in %s; priority of the threads that poll: %s.",
+			o.Runs, o.Length, o.DUTCPU, o.LoadCPU, memory, priority),
+		fmt.Sprintf("VMs: net_virtio_user of DPDK's, VERSION_1, MRG_RXBUF, IN_ORDER, rings of %d; the same generator for all systems.", ringSize),
+		fmt.Sprintf("baton: batond's default settings (one worker, %d buffers, %d megaflows, no busy polling).", dut.DefaultBuffers, dut.DefaultFlows),
+		"OVS-DPDK: its default settings (exact-match cache with insertion probability 1/100, no SMC, no vectorised parser), bridges and flows that do the same job, no connection tracking.",
+		"testpmd: net_vhost to the other port, io forwarding: no parsing, no lookup, no tunnel. It is the floor of DPDK's vhost library in C.",
+	}
+}

@@ -1,0 +1,71 @@
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"baton/bench/gen"
+	"baton/bench/report"
+	"baton/bench/suite"
+	"baton/bench/topology"
+)
+
+// Plan is what a system has to do in a case: the same for all of them.
+type Plan struct {
+	VMs  []topology.VM // on the host; each is an end of the load, by its name
+	NIC  string        // DPDK device of the underlay
+	Kept int           // packet buffers that the NIC's device keeps for itself
+	Load gen.Load
+	// Numbered asks for our generator, whose packets say which they are, also where
+	// testpmd could send.
+	Numbered bool
+	WarmUp   time.Duration // more than suite.WarmUp; 0 = that
+	Flows    []string      // of OVS, in ovs-ofctl's syntax
+	// Ports are the two ports of testpmd's vhost forwarding, by name (the NIC is
+	// "nic"); empty if it cannot do the plan's work at all.
+	Ports [2]string
+}
+
+// NICs that are no load.
+const (
+	sinkNIC = "net_null0,copy=0,no-rx=1" // takes all, gives nothing
+)
+
+// ringSize is that of the VMs' rings.
+const ringSize = 256
+
+// Rig starts a system and its load, joined and paused.
+//
+//	error: an unableError if the system cannot do it at all
+func (b *Bench) Rig(name string, p Plan) (_ *suite.Rig, err error) {
+	b.rigs++
+	dir := filepath.Join(b.Dir, fmt.Sprintf("%s-%d", name, b.rigs))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	r := &suite.Rig{}
+	defer func() {
+		if err != nil {
+			r.Close() // the error before says more
+		}
+	}()
+	switch name {
+	case report.Baton:
+		r.System, err = b.startBaton(p, dir)
+	case OVS:
+		r.System, err = b.startOVS(p, dir)
+	case Testpmd:
+		r.System, err = b.startTestpmd(p, dir)
+	default:
+		err = fmt.Errorf("no system %q: there are %s, %s, %s", name, report.Baton, OVS, Testpmd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Load, err = b.startLoad(p, dir); err != nil {
+		return nil, err
+	}
+	return r, r.Ready(b.timing(p))
+}

@@ -1,0 +1,35 @@
+package scenario
+
+import (
+	"context"
+
+	"baton/bench/gen"
+	"baton/bench/report"
+	"baton/bench/topology"
+)
+
+// vm2vm is what a VM sends to another on its host.
+type vm2vm struct{}
+
+func (vm2vm) Name() string { return "vm2vm" }
+
+func (vm2vm) About() string { return "VM -> lookup -> VM on the same host" }
+
+func (vm2vm) Run(ctx context.Context, b *Bench) error {
+	for _, flows := range b.flowsOr(1, 10_000) {
+		for _, size := range b.sizes() {
+			from, to := topology.VM1, topology.VM2
+			p := Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Flows: []string{ovsLocal(from, to)}, Ports: [2]string{from.Name, to.Name}}
+			p.Load.Streams = []gen.Stream{stream(from, to, flows, size)}
+			if err := b.Compare(ctx, report.Case{Scenario: "vm2vm", Flows: flows, Size: size}, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ovsLocal is OVS's rule for what a VM sends to another on its host.
+func ovsLocal(from, to topology.VM) string {
+	return "in_port=" + from.Name + ",dl_dst=" + to.MAC.String() + ",actions=output:" + to.Name
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"baton/bench/machine"
+	"baton/bench/report"
+	"baton/bench/scenario"
+	"baton/bench/suite"
+)
+
+// flags are what the command line says of a run, as text where it needs reading.
+type flags struct {
+	scenario.Options
+	flows, sizes []string
+	set          string
+	json, dir    string
+}
+
+func rootCommand(code *int) *cobra.Command {
+	c := &cobra.Command{Use: "baton-bench", Short: "baton beside other switches", Long: long, SilenceUsage: true, SilenceErrors: true}
+	c.AddCommand(runCommand(code), listCommand())
+	return c
+}
+
+func listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the scenarios and sets", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) {
+			for _, s := range scenario.All() {
+				fmt.Fprintf(c.OutOrStdout(), "%-10s %s\n", s.Name(), s.About())
+			}
+			for _, s := range scenario.Sets() {
+				fmt.Fprintf(c.OutOrStdout(), "--set %-8s %s\n", s.Name, s.About)
+			}
+		},
+	}
+}
+
+func runCommand(code *int) *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use: "run SCENARIO...", Short: "Measure scenarios and print a table", Long: long,
+		Example: "  baton-bench run encap decap --flows 1,100k --peer ovs-dpdk,testpmd --report out\n  baton-bench run --set quick",
+		RunE: func(c *cobra.Command, names []string) error {
+			items, err := f.choose(names, c.Flags().Changed)
+			if err != nil {
+				return err
+			}
+			r, err := f.measure(c.Context(), items)
+			if err == nil {
+				*code = verdict(r)
+				err = f.write(r)
+			}
+			if err != nil {
+				return failure{err}
+			}
+			return nil
+		},
+	}
+	s := c.Flags()
+	s.StringSliceVar(&f.flows, "flows", nil, "numbers of flows, such as 1,10k,1M (default: each scenario's own)")
+	s.StringSliceVar(&f.sizes, "size", nil, "frame sizes in bytes without tunnel headers, or imix (default: 64)")
+	s.StringVar(&f.set, "set", "", "a set of scenarios instead of their names: standard or quick")
+	s.DurationVar(&f.Length, "duration", time.Second, "length of a trial")
+	s.IntVar(&f.Runs, "runs", 5, "trials of each system in each case")
+	s.StringSliceVar(&f.Peers, "peer", []string{scenario.OVS}, "systems beside baton: ovs-dpdk, testpmd; \"\" for none")
+	s.IntVar(&f.DUTCPU, "dut-cpu", 0, "CPU that the system under test polls with")
+	s.IntVar(&f.LoadCPU, "load-cpu", 1, "CPU of the load, and of all that does not poll")
+	s.StringVar(&f.json, "json", "", "write all trials and ratios to this file")
+	s.StringVar(&f.dir, "report", "", "write JSON, Markdown and plots into this folder")
+	s.StringVar(&f.Profile, "profile", "", "write a CPU profile of baton to this file (it costs speed)")
+	return c
+}
+
+// choose is what to run; all that is asked for is checked against the machine. What was
+// given comes before what a set has.
+func (f *flags) choose(names []string, given func(flag string) bool) (items []scenario.Item, err error) {
+	switch {
+	case f.set != "" && len(names) > 0:
+		return nil, errors.New("want names of scenarios or a --set, not both")
+	case f.set == "" && len(names) == 0:
+		return nil, errors.New("want names of scenarios, or a --set")
+	case f.set != "":
+		s, err := scenario.FindSet(f.set)
+		if err != nil {
+			return nil, err
+		}
+		items = s.Items
+		if !given("peer") {
+			f.Peers = s.Peers
+		}
+		if !given("runs") {
+			f.Runs = s.Runs
+		}
+		if !given("duration") {
+			f.Length = s.Length
+		}
+	}
+	for _, n := range names {
+		s, err := scenario.Find(n)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, scenario.Item{Scenario: s})
+	}
+	if err := f.read(); err != nil {
+		return nil, err
+	}
+	return items, f.Settle()
+}
+
+// read reads what is text.
+func (f *flags) read() error {
+	for _, s := range f.flows {
+		n, err := parseCount(s)
+		if err != nil {
+			return fmt.Errorf("--flows %s: %w", s, err)
+		}
+		f.Flows = append(f.Flows, n)
+	}
+	for _, s := range f.sizes {
+		n, err := strconv.Atoi(s)
+		if s != report.IMIX.String() && (err != nil || n < 1) {
+			return fmt.Errorf("--size %s: want bytes or imix", s)
+		}
+		f.Sizes = append(f.Sizes, report.Size(n))
+	}
+	return nil
+}
+
+// parseCount reads a number such as 10, 10k or 1M.
+func parseCount(s string) (int, error) {
+	unit := 1
+	for suffix, n := range map[string]int{"k": 1000, "K": 1000, "M": 1_000_000} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			s, unit = rest, n
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0, errors.New("want a number, such as 10, 10k or 1M")
+	}
+	return int(n) * unit, nil
+}
+
+// measure runs what was chosen.
+func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.Report, err error) {
+	if f.Dir, err = os.MkdirTemp("", "baton-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(f.Dir)
+	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
+		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: f.Hz,
+		Notes: append(f.Notes(), suite.Rules()),
+	}}}
+	for _, i := range items {
+		if f.Flows == nil {
+			b.Flows = i.Flows
+		}
+		if f.Sizes == nil {
+			b.Sizes = i.Sizes
+		}
+		if err := i.Scenario.Run(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	b.Report.Summary = report.Summarize(b.Report.Trials)
+	return b.Report, nil
+}
+
+// write writes the report where it was asked for, and for people.
+func (f *flags) write(r *report.Report) error {
+	if f.json != "" {
+		if err := r.WriteJSON(f.json); err != nil {
+			return err
+		}
+	}
+	if f.dir != "" {
+		if err := r.WriteDir(f.dir); err != nil {
+			return err
+		}
+	}
+	return r.Markdown(os.Stdout)
+}
+
+// verdict is the exit code for what was measured.
+func verdict(r *report.Report) int {
+	done := map[report.Case]bool{}
+	for _, s := range r.Summary {
+		done[s.Case] = done[s.Case] || s.RatioCycles > 0
+	}
+	for _, ok := range done {
+		if !ok {
+			return exitThin
+		}
+	}
+	return exitDone
+}
