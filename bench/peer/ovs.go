@@ -197,7 +197,7 @@ func (s *OVS) ip(args string) error {
 
 func (s *OVS) addNIC() error {
 	_, err := s.vsctl("add-port", ovsUnderlay, OVSNIC, "--", "set", "interface", OVSNIC, "type=dpdk", "options:dpdk-devargs="+quote(s.o.NIC),
-		fmt.Sprintf("options:n_rxq=%d", max(1, s.o.Pairs)), "ofport_request=1")
+		fmt.Sprintf("options:n_rxq=%d", max(1, s.o.Pairs)), "mtu_request=1600", "ofport_request=1")
 	if err != nil {
 		return err
 	}

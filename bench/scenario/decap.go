@@ -18,10 +18,13 @@ func (decap) About() string {
 	return "NIC that always has Geneve (net_pcap, infinite_rx) -> lookup -> VM"
 }
 
-func (decap) Run(ctx context.Context, b *Bench) error {
+func (s decap) Run(ctx context.Context, b *Bench) error {
+	if err := s.verify(ctx, b); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(1, 1000, 100_000) {
 		for _, size := range b.sizes() {
-			if err := b.decap(ctx, flows, size); err != nil {
+			if err := s.compare(ctx, b, flows, size); err != nil {
 				return err
 			}
 		}
@@ -29,21 +32,47 @@ func (decap) Run(ctx context.Context, b *Bench) error {
 	return nil
 }
 
-func (b *Bench) decap(ctx context.Context, flows int, size report.Size) error {
-	c := report.Case{Scenario: "decap", Flows: flows, Size: size}
+// plan has a NIC that replays a file of num packets.
+func (decap) plan(file string, num int) Plan {
+	return Plan{
+		VMs: []topology.VM{topology.VM1}, NIC: "net_pcap0,rx_pcap=" + file + ",infinite_rx=1", Kept: num,
+		Flows: []string{ovsDecap(topology.Far1, topology.VM1)}, Ports: [2]string{nic, "vm1"},
+	}
+}
+
+func (s decap) verify(ctx context.Context, b *Bench) error {
+	from, to := topology.Far1, topology.VM1
+	sent, err := numbered(from, to, 64, 512, 1500)
+	if err != nil {
+		return err
+	}
+	var outer [][]byte
+	for i, f := range sent {
+		o, err := tunnelled(from, to, i, f)
+		if err != nil {
+			return err
+		}
+		outer = append(outer, o)
+	}
+	file := filepath.Join(b.Dir, "decap-check.pcap")
+	if err := writeFrames(file, outer); err != nil {
+		return err
+	}
+	return b.Verify(ctx, s.Name(), s.plan(file, len(outer)), Pass{From: nic, To: to.Name, Sent: sent, Open: plainFrame, Replayed: true})
+}
+
+func (s decap) compare(ctx context.Context, b *Bench, flows int, size report.Size) error {
+	c := report.Case{Scenario: s.Name(), Flows: flows, Size: size}
 	if flows > maxReplay {
 		fmt.Fprintf(b.Log, "%s: left out: the device keeps a buffer for each packet of the file, and OVS has too few: at most %d flows\n", c, maxReplay)
 		return nil
 	}
 	file := filepath.Join(b.Dir, fmt.Sprintf("decap-%d-%s.pcap", flows, size))
-	kept, err := writeReplay(file, topology.Far1, topology.VM1, flows, size)
+	num, err := writeReplay(file, topology.Far1, topology.VM1, flows, size)
 	if err != nil {
 		return err
 	}
-	return b.Compare(ctx, c, Plan{
-		VMs: []topology.VM{topology.VM1}, NIC: "net_pcap0,rx_pcap=" + file + ",infinite_rx=1", Kept: kept,
-		Flows: []string{ovsDecap(topology.Far1, topology.VM1)}, Ports: [2]string{"nic", "vm1"},
-	})
+	return b.Compare(ctx, c, s.plan(file, num))
 }
 
 // ovsDecap is OVS's rule for what comes from a VM on the far host.

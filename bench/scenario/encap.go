@@ -16,12 +16,24 @@ func (encap) Name() string { return "encap" }
 
 func (encap) About() string { return "VM -> lookup -> Geneve -> NIC that takes all (net_null)" }
 
-func (encap) Run(ctx context.Context, b *Bench) error {
+func (encap) plan() Plan {
+	return Plan{VMs: []topology.VM{topology.VM1}, NIC: sinkNIC, Flows: []string{ovsEncap(topology.VM1, topology.Far1)}, Ports: [2]string{"vm1", nic}}
+}
+
+func (s encap) Run(ctx context.Context, b *Bench) error {
+	from, to := topology.VM1, topology.Far1
+	sent, err := numbered(from, to, 64, 512, 1500)
+	if err != nil {
+		return err
+	}
+	if err := b.Verify(ctx, s.Name(), s.plan(), Pass{From: from.Name, To: nic, Sent: sent, Open: tunnelFrame(to.VNI, from.ID, to.ID)}); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(1, 1000, 100_000, 1_000_000) {
 		for _, size := range b.sizes() {
-			p := Plan{VMs: []topology.VM{topology.VM1}, NIC: sinkNIC, Flows: []string{ovsEncap(topology.VM1, topology.Far1)}, Ports: [2]string{"vm1", "nic"}}
-			p.Load.Streams = []gen.Stream{stream(topology.VM1, topology.Far1, flows, size)}
-			if err := b.Compare(ctx, report.Case{Scenario: "encap", Flows: flows, Size: size}, p); err != nil {
+			p := s.plan()
+			p.Load.Streams = []gen.Stream{stream(from, to, flows, size)}
+			if err := b.Compare(ctx, report.Case{Scenario: s.Name(), Flows: flows, Size: size}, p); err != nil {
 				return err
 			}
 		}

@@ -51,21 +51,24 @@ func (b *Bench) Rig(name string, p Plan) (_ *suite.Rig, err error) {
 			r.Close() // the error before says more
 		}
 	}()
-	switch name {
-	case report.Baton:
-		r.System, err = b.startBaton(p, dir)
-	case OVS:
-		r.System, err = b.startOVS(p, dir)
-	case Testpmd:
-		r.System, err = b.startTestpmd(p, dir)
-	default:
-		err = fmt.Errorf("no system %q: there are %s, %s, %s", name, report.Baton, OVS, Testpmd)
-	}
-	if err != nil {
+	if r.System, err = b.startSystem(name, p, dir); err != nil {
 		return nil, err
 	}
 	if r.Load, err = b.startLoad(p, dir); err != nil {
 		return nil, err
 	}
 	return r, r.Ready(b.timing(p))
+}
+
+// startSystem starts a system, with sockets and files in dir.
+func (b *Bench) startSystem(name string, p Plan, dir string) (suite.System, error) {
+	switch name {
+	case report.Baton:
+		return b.startBaton(p, dir)
+	case OVS:
+		return b.startOVS(p, dir)
+	case Testpmd:
+		return b.startTestpmd(p, dir)
+	}
+	return nil, fmt.Errorf("no system %q: there are %s, %s, %s", name, report.Baton, OVS, Testpmd)
 }

@@ -34,9 +34,8 @@ func writeReplay(path string, from, to topology.VM, flows int, size report.Size)
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	buffered := bufio.NewWriter(f)
-	w := pcapgo.NewWriter(buffered)
-	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
+	w, err := newPacketWriter(f)
+	if err != nil {
 		return 0, err
 	}
 	num = (max(flows, leastReplay) + flows - 1) / flows * flows
@@ -45,26 +44,42 @@ func writeReplay(path string, from, to topology.VM, flows int, size report.Size)
 		if size == report.IMIX {
 			length = imix[i%len(imix)]
 		}
-		frame, err := tunnelled(from, to, i%flows, length)
+		raw, err := frame(from, to, i%flows, length)
 		if err != nil {
 			return 0, err
 		}
-		ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
-		if err := w.WritePacket(ci, frame); err != nil {
+		outer, err := tunnelled(from, to, i%flows, raw)
+		if err != nil {
+			return 0, err
+		}
+		if err := w.write(outer); err != nil {
 			return 0, err
 		}
 	}
-	return num, buffered.Flush()
+	return num, w.buffered.Flush()
 }
 
-// tunnelled is a frame of a flow, size bytes without the tunnel's headers.
-func tunnelled(from, to topology.VM, flow, size int) ([]byte, error) {
+// packetWriter writes a file of packets; its buffer is to be flushed at the end.
+type packetWriter struct {
+	buffered *bufio.Writer
+	pcap     *pcapgo.Writer
+}
+
+func newPacketWriter(f *os.File) (*packetWriter, error) {
+	w := &packetWriter{buffered: bufio.NewWriter(f)}
+	w.pcap = pcapgo.NewWriter(w.buffered)
+	return w, w.pcap.WriteFileHeader(65535, layers.LinkTypeEthernet)
+}
+
+func (w *packetWriter) write(frame []byte) error {
+	ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
+	return w.pcap.WritePacket(ci, frame)
+}
+
+// tunnelled is a frame of a flow as it comes from the far host.
+func tunnelled(from, to topology.VM, flow int, raw []byte) ([]byte, error) {
 	outer := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, Flags: layers.IPv4DontFragment,
 		SrcIP: topology.FarVTEP.IP.Addr().AsSlice(), DstIP: topology.HostVTEP.IP.Addr().AsSlice()}
-	raw, err := frame(from, to, flow, size)
-	if err != nil {
-		return nil, err
-	}
 	head := make([]byte, hdr.GeneveFullSize)
 	hdr.Geneve(head).EncodeFull(to.VNI, hdr.BatonOption{SrcPort: from.ID, DstPort: to.ID})
 	udp := &layers.UDP{SrcPort: layers.UDPPort(0xc000 | flow&0x3fff), DstPort: layers.UDPPort(hdr.GenevePort)}
@@ -72,7 +87,7 @@ func tunnelled(from, to topology.VM, flow, size int) ([]byte, error) {
 		return nil, err
 	}
 	b := gopacket.NewSerializeBuffer()
-	err = gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
 		&layers.Ethernet{SrcMAC: topology.FarVTEP.MAC[:], DstMAC: topology.HostVTEP.MAC[:], EthernetType: layers.EthernetTypeIPv4},
 		outer, udp, gopacket.Payload(append(head, raw...)))
 	if err != nil {
@@ -82,6 +97,9 @@ func tunnelled(from, to topology.VM, flow, size int) ([]byte, error) {
 	sent[14+20+6], sent[14+20+7] = 0, 0 // no UDP checksum, as RFC 8926 3.3 allows
 	return sent, nil
 }
+
+// headers is the bytes of a frame's Ethernet, IPv4 and UDP headers.
+const headers = 42
 
 // frame is what a VM sends: UDP over IPv4, with ports that differ between flows as a
 // generator's do (gen.SourcePorts).
@@ -94,6 +112,6 @@ func frame(from, to topology.VM, flow, size int) ([]byte, error) {
 	b := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
 		&layers.Ethernet{SrcMAC: from.MAC[:], DstMAC: to.MAC[:], EthernetType: layers.EthernetTypeIPv4}, ip, udp,
-		gopacket.Payload(make([]byte, size-42)))
+		gopacket.Payload(make([]byte, size-headers)))
 	return b.Bytes(), err
 }

@@ -15,13 +15,25 @@ func (vm2vm) Name() string { return "vm2vm" }
 
 func (vm2vm) About() string { return "VM -> lookup -> VM on the same host" }
 
-func (vm2vm) Run(ctx context.Context, b *Bench) error {
+func (vm2vm) plan() Plan {
+	from, to := topology.VM1, topology.VM2
+	return Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Flows: []string{ovsLocal(from, to)}, Ports: [2]string{from.Name, to.Name}}
+}
+
+func (s vm2vm) Run(ctx context.Context, b *Bench) error {
+	from, to := topology.VM1, topology.VM2
+	sent, err := numbered(from, to, 64, 512, 1500)
+	if err != nil {
+		return err
+	}
+	if err := b.Verify(ctx, s.Name(), s.plan(), Pass{From: from.Name, To: to.Name, Sent: sent, Open: plainFrame}); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(1, 10_000) {
 		for _, size := range b.sizes() {
-			from, to := topology.VM1, topology.VM2
-			p := Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Flows: []string{ovsLocal(from, to)}, Ports: [2]string{from.Name, to.Name}}
+			p := s.plan()
 			p.Load.Streams = []gen.Stream{stream(from, to, flows, size)}
-			if err := b.Compare(ctx, report.Case{Scenario: "vm2vm", Flows: flows, Size: size}, p); err != nil {
+			if err := b.Compare(ctx, report.Case{Scenario: s.Name(), Flows: flows, Size: size}, p); err != nil {
 				return err
 			}
 		}
