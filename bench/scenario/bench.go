@@ -13,18 +13,19 @@ import (
 
 // Options is what to measure, and how.
 type Options struct {
-	Flows   []int         // numbers of flows; nil = the scenario's own
-	Sizes   []report.Size // of frames; nil = 64 bytes
-	Length  time.Duration // of a trial
-	Runs    int           // trials of each system in each case
-	Peers   []string      // systems beside baton
-	DUTCPU  int           // that the system under test polls with
-	LoadCPU int           // of the load, and of all threads that do not poll
-	Huge    bool          // memory in huge pages
-	RT      bool          // pollers come before all ordinary threads
-	Hz      uint64        // of the time stamp counter
-	Profile string        // file for a CPU profile of baton's; empty = none
-	Dir     string        // for sockets and files; exists, removed by the caller
+	Flows    []int         // numbers of flows; nil = the scenario's own
+	Sizes    []report.Size // of frames; nil = 64 bytes
+	Length   time.Duration // of a trial
+	Runs     int           // trials of each system in each case
+	Peers    []string      // systems beside baton
+	DUTCPU   int           // that the system under test polls with
+	MoreCPUs []int         // for systems with more than one worker
+	LoadCPU  int           // of the load, and of all threads that do not poll
+	Huge     bool          // memory in huge pages
+	RT       bool          // pollers come before all ordinary threads
+	Hz       uint64        // of the time stamp counter
+	Profile  string        // file for a CPU profile of baton's; empty = none
+	Dir      string        // for sockets and files; exists, removed by the caller
 }
 
 // Bench is one run of the suite.
@@ -37,10 +38,13 @@ type Bench struct {
 
 // timing is how trials of the plan are made.
 func (b *Bench) timing(p Plan) suite.Timing {
-	return suite.Timing{DUTCPUs: b.cpus(), LoadCPU: b.LoadCPU, Length: b.Length, WarmUp: p.WarmUp, Hz: b.Hz, Realtime: b.RT}
+	return suite.Timing{DUTCPUs: b.cpus(p), LoadCPU: b.LoadCPU, Length: b.Length, WarmUp: p.WarmUp, Hz: b.Hz, Realtime: b.RT}
 }
 
-func (b *Bench) cpus() []int { return []int{b.DUTCPU} }
+// cpus are those that a system polls with.
+func (b *Bench) cpus(p Plan) []int {
+	return append([]int{b.DUTCPU}, b.MoreCPUs[:max(1, p.Workers)-1]...)
+}
 
 // flowsOr is the numbers of flows to measure: as asked for, or else.
 func (b *Bench) flowsOr(flows ...int) []int {
@@ -74,7 +78,7 @@ func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) 
 		r, err := b.Rig(name, p)
 		var unable unableError
 		if errors.As(err, &unable) {
-			fmt.Fprintf(b.Log, "%s: left out: %v\n", c, err)
+			fmt.Fprintf(b.Log, "%s: %s left out: %v\n", c, name, err)
 			continue
 		}
 		if err != nil {
@@ -108,6 +112,12 @@ func (b *Bench) Add(t report.Trial) {
 		mark += " discarded: " + t.Why
 	}
 	fmt.Fprintf(b.Log, "%-28s %-9s %7.1f cycles %7.2f Mpps  %s %.0f ns%s\n", t.Case, t.System, t.Cycles, t.Mpps, t.State(), t.C2CPre, mark)
+}
+
+// leaveOut tells that a case is not measured, and why.
+func (b *Bench) leaveOut(c report.Case, why string) {
+	fmt.Fprintf(b.Log, "%s: left out: %s\n", c, why)
+	b.Report.Host.Notes = append(b.Report.Host.Notes, fmt.Sprintf("Not measured: %s: %s.", c, why))
 }
 
 // unableError is why a system cannot do what a plan asks for.

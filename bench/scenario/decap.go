@@ -64,7 +64,7 @@ func (s decap) verify(ctx context.Context, b *Bench) error {
 func (s decap) compare(ctx context.Context, b *Bench, flows int, size report.Size) error {
 	c := report.Case{Scenario: s.Name(), Flows: flows, Size: size}
 	if flows > maxReplay {
-		fmt.Fprintf(b.Log, "%s: left out: the device keeps a buffer for each packet of the file, and OVS has too few: at most %d flows\n", c, maxReplay)
+		b.leaveOut(c, fmt.Sprintf("the device keeps a buffer for each packet of the file, and OVS has too few: at most %d flows", maxReplay))
 		return nil
 	}
 	file := filepath.Join(b.Dir, fmt.Sprintf("decap-%d-%s.pcap", flows, size))

@@ -71,6 +71,8 @@ func (p *Plan) testpmdMode() (mode string, ok bool) {
 		return !s.IMIX && s.Rate == 0 && f.New == 0 && f.Vary == nil && (f.Choice == "" || f.Choice == gen.RoundRobin) && s.Frame.Outer == nil
 	}
 	switch {
+	case len(streams) == 0 && len(p.VMs) == 1 && slices.Equal(p.Load.Forwards, []gen.Forward{{From: p.VMs[0].Name, To: p.VMs[0].Name, SwapMAC: true}}):
+		return "macswap", true
 	case len(p.Load.Forwards) > 0 || len(streams) > 1 || slices.ContainsFunc(streams, func(s gen.Stream) bool { return !plain(s) }):
 		return "", false
 	case len(streams) == 0:

@@ -29,7 +29,7 @@ func (o *Options) Settle() error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	for _, cpu := range []int{o.DUTCPU, o.LoadCPU} {
+	for _, cpu := range append([]int{o.DUTCPU, o.LoadCPU}, o.MoreCPUs...) {
 		if err := machine.On(cpu, func() error { return nil }); err != nil {
 			return fmt.Errorf("%w: this machine has %d", err, runtime.NumCPU())
 		}
@@ -60,7 +60,7 @@ func (o *Options) check() error {
 		return errors.New("want at least one run, and a length above 0")
 	}
 	o.Peers = slices.DeleteFunc(o.Peers, func(p string) bool { return p == "" })
-	if o.DUTCPU == o.LoadCPU {
+	if o.DUTCPU == o.LoadCPU || slices.Contains(o.MoreCPUs, o.LoadCPU) || slices.Contains(o.MoreCPUs, o.DUTCPU) {
 		return errors.New("the system under test and the load need a CPU each; with one CPU, run the benchmarks beside the code (make microbench)")
 	}
 	for _, p := range o.Peers {

@@ -23,6 +23,11 @@ type Plan struct {
 	Numbered bool
 	WarmUp   time.Duration // more than suite.WarmUp; 0 = that
 	Flows    []string      // of OVS, in ovs-ofctl's syntax
+	// Through says that packets come from the NIC, pass a VM and leave by the NIC: these
+	// count, once.
+	Through bool
+	// Workers is how many threads the system polls with; 0 = 1.
+	Workers int
 	// Ports are the two ports of testpmd's vhost forwarding, by name (the NIC is
 	// "nic"); empty if it cannot do the plan's work at all.
 	Ports [2]string

@@ -37,6 +37,10 @@ func Sets() []Set {
 				{encap{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
 				{decap{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
 				{vm2vm{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
+				{route{}, []int{1, 100_000}, nil},
+				{pvp{}, []int{1, 1000}, nil},
+				{flows{}, []int{100_000}, nil},
+				{workers{}, []int{1000}, nil},
 			},
 		},
 		{

@@ -17,8 +17,14 @@ const (
 	Testpmd = "testpmd"
 )
 
+// batonNIC is the underlay's name among baton's ports.
+const batonNIC = "underlay"
+
 // batonSystem is baton as a suite.System.
-type batonSystem struct{ d *dut.Process }
+type batonSystem struct {
+	d       *dut.Process
+	through bool // see Plan.Through
+}
 
 func (b *Bench) startBaton(p Plan, dir string) (suite.System, error) {
 	var names []string
@@ -34,13 +40,13 @@ func (b *Bench) startBaton(p Plan, dir string) (suite.System, error) {
 		return nil, err
 	}
 	d, err := dut.Start(dut.Config{
-		CPUs: b.cpus(), NIC: p.NIC, VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), MTU: topology.MTU,
+		CPUs: b.cpus(p), NIC: p.NIC, Queues: p.Workers, VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), MTU: topology.MTU,
 		Network: network, Host: topology.Host, Sockets: dir, Buffers: dut.DefaultBuffers + p.Kept, Huge: b.Huge, Profile: b.Profile,
 	}, b.LoadCPU)
 	if err != nil {
 		return nil, err
 	}
-	return batonSystem{d}, nil
+	return batonSystem{d, p.Through}, nil
 }
 
 func (s batonSystem) Name() string  { return report.Baton }
@@ -61,6 +67,9 @@ func (s batonSystem) Counts() (c suite.Counts, err error) {
 	c.Drops = map[string]uint64{}
 	for _, p := range n.Ports {
 		c.Rx, c.Tx = c.Rx+p.Rx, c.Tx+p.Tx
+		if s.through && p.Name == batonNIC {
+			c.Out = p.Tx
+		}
 		for reason, d := range p.Drops {
 			c.Drops[reason] += d
 		}
@@ -75,8 +84,9 @@ func (s batonSystem) Counts() (c suite.Counts, err error) {
 
 // ovsSystem is Open vSwitch as a suite.System.
 type ovsSystem struct {
-	ovs   *peer.OVS
-	ports []string // that packets leave by
+	ovs     *peer.OVS
+	ports   []string // that packets leave by
+	through bool     // see Plan.Through
 }
 
 // ovsMiB is the memory of OVS: enough for its pools and the ports' rings. It takes as many
@@ -88,8 +98,8 @@ func (b *Bench) startOVS(p Plan, dir string) (suite.System, error) {
 		return nil, fmt.Errorf("OVS-DPDK needs huge pages, and %d of 2 MiB are free: scripts/huge-pages %d, or run without --peer %s", machine.FreeHugePages(), HugePages, OVS)
 	}
 	o := peer.OVSOptions{
-		Dir: dir, CPUs: b.cpus(), Control: b.LoadCPU, MiB: ovsMiB, NIC: p.NIC,
-		VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), Far: topology.FarVTEP.IP.Addr(), FarMAC: topology.FarVTEP.MAC.String(),
+		Dir: dir, CPUs: b.cpus(p), Control: b.LoadCPU, MiB: ovsMiB, NIC: p.NIC,
+		VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), Pairs: p.Workers, Far: topology.FarVTEP.IP.Addr(), FarMAC: topology.FarVTEP.MAC.String(),
 		Sockets: dir, Flows: p.Flows,
 	}
 	for _, v := range p.VMs {
@@ -99,7 +109,7 @@ func (b *Bench) startOVS(p Plan, dir string) (suite.System, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ovsSystem{s, append(o.VMs, peer.OVSNIC)}, nil
+	return ovsSystem{s, append(o.VMs, peer.OVSNIC), p.Through}, nil
 }
 
 func (s ovsSystem) Name() string  { return OVS }
@@ -121,6 +131,9 @@ func (s ovsSystem) Counts() (c suite.Counts, err error) {
 	for _, name := range s.ports {
 		p := n.Ports[name]
 		c.Tx += p.Tx
+		if s.through && name == peer.OVSNIC {
+			c.Out = p.Tx
+		}
 		c.Drops[suite.DropFull] += p.TxDropped
 	}
 	return c, nil

@@ -18,7 +18,7 @@ type testpmdSystem struct {
 }
 
 func (b *Bench) startTestpmd(p Plan, dir string) (suite.System, error) {
-	if p.Ports == [2]string{} {
+	if p.Ports == [2]string{} || p.Workers > 1 {
 		return nil, unableError("testpmd forwards from one port to another, and does nothing else")
 	}
 	o := peer.Options{Name: filepath.Base(dir), Poll: b.DUTCPU, Other: b.LoadCPU, Huge: b.Huge, Buffers: 16384 + p.Kept, Args: []string{"--no-flush-rx"}}

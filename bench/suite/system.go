@@ -6,6 +6,7 @@ import "time"
 type Counts struct {
 	Rx      uint64            // packets that came in by its ports
 	Tx      uint64            // packets that left by them
+	Out     uint64            // of those, packets that left by the NIC, if they pass twice and only these count; else 0
 	Busy    uint64            // cycles of poll iterations that moved packets
 	Cycles  uint64            // cycles of all, asleep included, over all workers
 	Workers int               // threads that poll
@@ -22,7 +23,7 @@ func (c Counts) Dropped() (sum uint64) {
 
 // Since is what was counted after before.
 func (c Counts) Since(before Counts) Counts {
-	d := Counts{Rx: c.Rx - before.Rx, Tx: c.Tx - before.Tx, Busy: c.Busy - before.Busy, Cycles: c.Cycles - before.Cycles, Workers: c.Workers, Drops: map[string]uint64{}}
+	d := Counts{Rx: c.Rx - before.Rx, Tx: c.Tx - before.Tx, Out: c.Out - before.Out, Busy: c.Busy - before.Busy, Cycles: c.Cycles - before.Cycles, Workers: c.Workers, Drops: map[string]uint64{}}
 	for k, n := range c.Drops {
 		if n -= before.Drops[k]; n > 0 {
 			d.Drops[k] = n

@@ -75,6 +75,7 @@ func runCommand(code *int) *cobra.Command {
 	s.IntVar(&f.Runs, "runs", 5, "trials of each system in each case")
 	s.StringSliceVar(&f.Peers, "peer", []string{scenario.OVS}, "systems beside baton: ovs-dpdk, testpmd; \"\" for none")
 	s.IntVar(&f.DUTCPU, "dut-cpu", 0, "CPU that the system under test polls with")
+	s.IntSliceVar(&f.MoreCPUs, "more-cpus", nil, "more CPUs for the system under test, for the scenario workers")
 	s.IntVar(&f.LoadCPU, "load-cpu", 1, "CPU of the load, and of all that does not poll")
 	s.StringVar(&f.json, "json", "", "write all trials and ratios to this file")
 	s.StringVar(&f.dir, "report", "", "write JSON, Markdown and plots into this folder")
