@@ -3,6 +3,7 @@ package overlay
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 
 	"baton/dataplane/flow"
@@ -61,7 +62,9 @@ type Endpoint struct {
 	cfg      Config
 	ip       uint32
 	template [HeaderSize]byte
-	partial  uint32 // ones' complement sum of the template's IPv4 header, length and destination zero
+	words    [7]uint64 // the template's first 56 bytes, what write fills in zero
+	mac, dst uint64    // our MAC and IP address as common sees them in a frame
+	partial  uint32    // ones' complement sum of the template's IPv4 header, length and destination zero
 }
 
 // New is the end point that cfg describes.
@@ -106,6 +109,11 @@ func (e *Endpoint) fill() {
 	binary.BigEndian.PutUint16(g[8:], optionClass)
 	g[10] = optionType
 	g[11] = optionWords
+	for i := range e.words {
+		e.words[i] = le.Uint64(h[8*i:])
+	}
+	e.mac = uint64(le.Uint32(e.cfg.MAC[0:4])) | uint64(le.Uint16(e.cfg.MAC[4:6]))<<32
+	e.dst = uint64(bits.ReverseBytes32(e.ip))
 }
 
 // Config is what the end point was made from.

@@ -34,8 +34,7 @@ func (p *Peers) Use(hosts Hosts) {
 
 // Has reports whether ip is a host's address; never for 0.
 func (p *Peers) Has(ip uint32) bool {
-	// Fibonacci hashing: neighbours on one subnet differ in the low bits.
-	slot := &p.known[ip*0x9e3779b1>>(32-peerBits)]
+	slot := p.slot(ip)
 	if *slot == ip {
 		return ip != 0
 	}
@@ -47,4 +46,13 @@ func (p *Peers) Has(ip uint32) bool {
 	}
 	*slot = ip
 	return true
+}
+
+// met reports whether ip is a host that Has was asked for, and that is remembered.
+func (p *Peers) met(ip uint32) bool { return *p.slot(ip) == ip && ip != 0 }
+
+// slot is where ip is remembered.
+func (p *Peers) slot(ip uint32) *uint32 {
+	// Fibonacci hashing: neighbours on one subnet differ in the low bits.
+	return &p.known[ip*0x9e3779b1>>(32-peerBits)]
 }

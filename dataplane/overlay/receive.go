@@ -43,6 +43,15 @@ func (v Verdict) String() string {
 //	spec:  RFC 8926 3.4, 3.5, 4.1, 4.4; RFC 791; RFC 768
 func (e *Endpoint) Receive(b *buf.Buf, peers *Peers, k *flow.Key) (Verdict, stats.DropReason) {
 	f := b.Data()
+	if b.NbSegs == 1 && len(f) >= commonSize && e.common((*[commonSize]byte)(f), b, peers, k) {
+		return Deliver, stats.DropNone
+	}
+	return e.general(b, peers, k)
+}
+
+// general is Receive for a frame of any kind.
+func (e *Endpoint) general(b *buf.Buf, peers *Peers, k *flow.Key) (Verdict, stats.DropReason) {
+	f := b.Data()
 	if b.NbSegs != 1 {
 		return Drop, stats.DropOuterBad // larger than any frame that the underlay's MTU allows
 	}

@@ -36,27 +36,8 @@ const firstLength = 0x600
 //	out:   DropNone, or why the frame cannot be used: k's L2 to L4 fields are then of no meaning
 //	alloc: 0
 func Frame(frame []byte, k *flow.Key) stats.DropReason {
-	// The common case: IPv4 without VLAN tag, options or fragments, with TCP or
-	// UDP; the Ethernet, IPv4 and UDP headers together are 42 bytes.
-	if len(frame) >= 42 && binary.BigEndian.Uint32(frame[12:16])>>8 == 0x080045 &&
-		binary.BigEndian.Uint16(frame[20:22])&0x3fff == 0 {
-		total := int(binary.BigEndian.Uint16(frame[16:18]))
-		if total >= ip4Size+udpSize && total <= len(frame)-ethSize {
-			switch frame[23] {
-			case flow.ProtoUDP:
-				if size := int(binary.BigEndian.Uint16(frame[38:40])); size >= udpSize && size <= total-ip4Size {
-					common(frame, k)
-					return stats.DropNone
-				}
-			case flow.ProtoTCP:
-				if total >= ip4Size+tcpSize && len(frame) >= 54 {
-					if size := int(frame[46]>>4) * 4; size >= tcpSize && size <= total-ip4Size {
-						common(frame, k)
-						return stats.DropNone
-					}
-				}
-			}
-		}
+	if len(frame) >= commonSize && common((*[commonSize]byte)(frame), len(frame), k) {
+		return stats.DropNone
 	}
 	var l Layout
 	return general(frame, len(frame), k, &l)
@@ -71,24 +52,6 @@ func Frame(frame []byte, k *flow.Key) stats.DropReason {
 func Head(head []byte, size int, k *flow.Key) stats.DropReason {
 	var l Layout
 	return general(head, size, k, &l)
-}
-
-// common fills k from a frame that Frame found to be of the common case.
-func common(frame []byte, k *flow.Key) {
-	f := (*[42]byte)(frame)
-	k.EthDst = flow.MAC(f[0:6])
-	k.EthSrc = flow.MAC(f[6:12])
-	k.EthType = flow.EtherTypeIPv4
-	k.VLAN = 0
-	k.IPSrc = [16]byte{}
-	k.IPDst = [16]byte{}
-	*(*[4]byte)(k.IPSrc[:4]) = [4]byte(f[26:30])
-	*(*[4]byte)(k.IPDst[:4]) = [4]byte(f[30:34])
-	k.Proto = f[23]
-	k.TOS = f[15]
-	k.Frag = 0
-	k.L4Src = binary.BigEndian.Uint16(f[34:36])
-	k.L4Dst = binary.BigEndian.Uint16(f[36:38])
 }
 
 // Layout says where a frame's headers lie.

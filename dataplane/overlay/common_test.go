@@ -1,0 +1,96 @@
+package overlay
+
+import (
+	"net/netip"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"baton/dataplane/action"
+	"baton/dataplane/buf"
+	"baton/dataplane/flow"
+	"baton/dataplane/stats"
+)
+
+// everybody knows all hosts but one.
+type everybody struct{ but uint32 }
+
+func (e everybody) Neighbour(ip uint32) (flow.Neighbour, bool) { return flow.Neighbour{}, ip != e.but }
+
+// endpoints are two hosts' ends: what the first pushes, the second receives.
+func endpoints(t *testing.T) (from, to *Endpoint) {
+	t.Helper()
+	var e [2]*Endpoint
+	for i := range e {
+		var err error
+		e[i], err = New(Config{
+			IP: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), 24), MAC: flow.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1600,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e[0], e[1]
+}
+
+// tunnelled is a frame that e sends.
+func tunnelled(t *rapid.T, e *Endpoint, b *buf.Buf, to *Endpoint) []byte {
+	inner := rapid.SliceOfN(rapid.Byte(), ethSize, 100).Draw(t, "inner")
+	tun := action.Tunnel{
+		VNI: rapid.Uint32Max(1<<24-1).Draw(t, "VNI"), Dst: to.ip, MAC: to.cfg.MAC,
+		SrcPort: rapid.Uint16().Draw(t, "from"), DstPort: rapid.Uint16().Draw(t, "to"),
+		Flags: rapid.Uint16().Draw(t, "flags"), Command: rapid.Uint16().Draw(t, "command"),
+	}
+	b.SetFrame(inner)
+	if r := e.Push(b, &tun, rapid.Uint64().Draw(t, "hash")); r != stats.DropNone {
+		t.Fatal(r)
+	}
+	f := append([]byte(nil), b.Data()...)
+	return append(f, make([]byte, rapid.IntRange(0, 9).Draw(t, "padding"))...)
+}
+
+// TestCommonIsGeneral: whatever frame Receive takes the short way, general says the same of
+// it; and it takes the short way for what other hosts send.
+func TestCommonIsGeneral(t *testing.T) {
+	pool, err := buf.NewPool(2, buf.DefaultDataRoom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := make([]*buf.Buf, 2)
+	pool.Get(v)
+	from, to := endpoints(t)
+	short := 0
+	rapid.Check(t, func(t *rapid.T) {
+		f := tunnelled(t, from, v[0], to)
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			at := rapid.IntRange(0, min(len(f), commonSize)-1).Draw(t, "at")
+			f[at] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+		}
+		f = f[:rapid.SampledFrom([]int{len(f), len(f), len(f) - 1, commonSize - 1}).Draw(t, "size")]
+		var peers Peers
+		peers.Use(everybody{rapid.SampledFrom([]uint32{0, from.ip}).Draw(t, "stranger")})
+		if peers.Has(from.ip) {
+			peers.Has(from.ip ^ 1<<rapid.IntRange(0, 31).Draw(t, "other"))
+		}
+		var keys [2]flow.Key
+		for _, b := range v {
+			b.SetFrame(f)
+			b.OlFlags = buf.RxL4Good
+		}
+		wantVerdict, want := to.general(v[1], &peers, &keys[1])
+		if len(f) < commonSize || !to.common((*[commonSize]byte)(v[0].Data()), v[0], &peers, &keys[0]) {
+			return
+		}
+		short++
+		if wantVerdict != Deliver || keys[0] != keys[1] || string(v[0].Data()) != string(v[1].Data()) || v[0].OlFlags != v[1].OlFlags {
+			t.Fatalf("%x:\ncommon  %v %x\ngeneral %v %v %v %x", f, keys[0], v[0].Data(), wantVerdict, want, keys[1], v[1].Data())
+		}
+	})
+	if short < 10 {
+		t.Errorf("%d frames went the short way", short)
+	}
+	pool.Put(v)
+	if err := pool.Close(); err != nil {
+		t.Error(err)
+	}
+}
