@@ -5,7 +5,8 @@ package buf
 //
 //	conc: all methods are safe for concurrent use
 type Source interface {
-	// Get fills bufs with fresh buffers (as after Reset, RefCnt 1); all or nothing.
+	// Get fills bufs with buffers of one segment each, RefCnt 1; all or nothing. They are
+	// as they were put back: who takes them resets them, as Cache does.
 	Get(bufs []*Buf) bool
 	// Put takes back single-segment buffers of this pool with RefCnt 1.
 	Put(bufs []*Buf)
@@ -93,6 +94,27 @@ func (c *Cache) fill() bool {
 	return false
 }
 
+// Identity is the pool of the buffers in the cache, Source.Identity.
+func (c *Cache) Identity() uintptr { return c.pool }
+
+// Give puts as many of bufs, the last first, into the cache as it has room for, and returns
+// how many: free buffers of the cache's pool, as Source.Put wants them.
+func (c *Cache) Give(bufs []*Buf) int {
+	n := min(len(bufs), cacheSize-c.num)
+	copy(c.bufs[c.num:], bufs[len(bufs)-n:])
+	c.num += n
+	return n
+}
+
+// Take fills bufs from the cache as far as it has free buffers, and returns how many. They
+// are as Source.Get gives them.
+func (c *Cache) Take(bufs []*Buf) int {
+	n := min(len(bufs), c.num)
+	c.num -= n
+	copy(bufs, c.bufs[c.num:c.num+n])
+	return n
+}
+
 // AllocSegment is Alloc of a buffer that becomes a further segment of a chain: all
 // its data room is tailroom.
 func (c *Cache) AllocSegment() *Buf {
@@ -147,9 +169,25 @@ func (c *Cache) spill() {
 
 // FreeAll frees the first n buffers of v.
 func (c *Cache) FreeAll(v *Vec, n int) {
-	for i := range n {
-		c.Free(v[i])
+	if c.num+n > cacheSize {
+		c.spill()
 	}
+	num := c.num
+	for i := range n {
+		b := v[i&(Burst-1)]
+		if b != nil && c.own(b) && b.NbSegs == 1 {
+			c.bufs[num&(cacheSize-1)] = b
+			num++
+			continue
+		}
+		c.num = num
+		c.Free(b)
+		if c.num+n > cacheSize { // it was a chain
+			c.spill()
+		}
+		num = c.num
+	}
+	c.num = num
 }
 
 // Flush gives all cached buffers back to the source.

@@ -64,9 +64,6 @@ func (p *Pool) Get(bufs []*Buf) bool {
 	at := len(p.free) - len(bufs)
 	copy(bufs, p.free[at:])
 	p.free = p.free[:at]
-	for _, b := range bufs {
-		b.Reset()
-	}
 	return true
 }
 

@@ -45,6 +45,7 @@ type Queue struct {
 
 	dev    ethdev.Port
 	pool   *mempool.Pool
+	stock  *mempool.Stock // nil: the pool has no cache for the queue
 	index  int
 	lcore  int
 	desc   int // receive descriptors
@@ -75,6 +76,7 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{burst: burst, dev: p.dev, pool: p.cfg.Pool, index: i, lcore: lcore, desc: p.cfg.RxDesc, offers: p.offloads.offers}
+	q.stock = q.pool.Stock(lcore)
 	if intr {
 		if fd, err := p.dev.RxIntrFD(i); err == nil {
 			q.wake, q.fd = wakeIntr, fd
@@ -95,10 +97,14 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 func (q *Queue) Source() buf.Source { return q.pool.Share(q.lcore) }
 
 // Rx implements port.Queue: it sends what Tx staged and receives, in one C call.
-func (q *Queue) Rx(_ *buf.Cache, v *buf.Vec) int {
+func (q *Queue) Rx(c *buf.Cache, v *buf.Vec) int {
 	staged := q.burst.Staged()
-	if q.burst.Poll() == 0 && staged == 0 {
+	received := q.burst.Poll()
+	if received == 0 && staged == 0 {
 		return 0
+	}
+	if q.stock != nil && c != nil {
+		q.stock.Even(c)
 	}
 	if staged > 0 {
 		q.progress(staged)

@@ -26,13 +26,7 @@ static inline struct rte_mempool_cache *cache_of(struct rte_mempool *mp, unsigne
 
 int baton_mempool_get(struct rte_mempool *mp, uintptr_t *bufs, unsigned int num, unsigned int lcore)
 {
-	unsigned int i;
-
-	if (rte_mempool_generic_get(mp, (void **)bufs, num, cache_of(mp, lcore)) < 0)
-		return 0;
-	for (i = 0; i < num; i++)
-		rte_pktmbuf_reset((struct rte_mbuf *)bufs[i]);
-	return 1;
+	return rte_mempool_generic_get(mp, (void **)bufs, num, cache_of(mp, lcore)) == 0;
 }
 
 void baton_mempool_put(struct rte_mempool *mp, const uintptr_t *bufs, unsigned int num, unsigned int lcore)
