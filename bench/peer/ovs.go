@@ -297,7 +297,8 @@ func (s *OVS) Counts() (OVSCounts, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, c.addPorts(ports)
+	c.Ports, err = ParsePorts(ports)
+	return c, err
 }
 
 func (s *OVS) vsctl(args ...string) (string, error) {

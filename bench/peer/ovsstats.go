@@ -38,7 +38,6 @@ var (
 //
 //	error: no PMD thread in it, or a line is missing
 func ParsePMDStats(out string) (c OVSCounts, err error) {
-	c.Ports = map[string]OVSPort{}
 	if end := otherHead.FindStringIndex(out); end != nil && end[0] > 0 {
 		out = out[:end[0]]
 	}
@@ -84,8 +83,11 @@ func field(text, name string) (uint64, bool) {
 	return 0, false
 }
 
-// addPorts reads what "dpctl/show -s" says.
-func (c *OVSCounts) addPorts(out string) error {
+// ParsePorts reads what "dpctl/show -s" says. Ports without counters (tunnels) are left out.
+//
+//	error: no port in it
+func ParsePorts(out string) (map[string]OVSPort, error) {
+	ports := map[string]OVSPort{}
 	starts := portStart.FindAllStringSubmatchIndex(out, -1)
 	for i, m := range starts {
 		end := len(out)
@@ -94,13 +96,12 @@ func (c *OVSCounts) addPorts(out string) error {
 		}
 		part := out[m[0]:end]
 		rx, tx := portRx.FindStringSubmatch(part), portTx.FindStringSubmatch(part)
-		if rx == nil || tx == nil {
-			continue // a tunnel port has none
+		if rx != nil && tx != nil {
+			ports[out[m[2]:m[3]]] = OVSPort{Rx: number(rx[1]), Tx: number(tx[1]), TxDropped: number(tx[2])}
 		}
-		c.Ports[out[m[2]:m[3]]] = OVSPort{Rx: number(rx[1]), Tx: number(tx[1]), TxDropped: number(tx[2])}
 	}
-	if len(c.Ports) == 0 {
-		return fmt.Errorf("OVS: no ports in: %s", tail(out))
+	if len(ports) == 0 {
+		return nil, fmt.Errorf("OVS: no ports in: %s", tail(out))
 	}
-	return nil
+	return ports, nil
 }

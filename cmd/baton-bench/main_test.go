@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"baton/bench/dut"
+	"baton/bench/gen"
+	"baton/bench/report"
+)
+
+func TestMain(m *testing.M) {
+	dut.RunChild()
+	gen.RunChild()
+	os.Exit(m.Run())
+}
+
+func TestRun_usage(t *testing.T) {
+	for _, args := range [][]string{
+		{"run"}, {"run", "nothing"}, {"run", "encap", "--set", "quick"}, {"run", "--set", "all"}, {"run", "encap", "--flows", "1x"}, {"run", "encap", "--flows", "-1"},
+		{"run", "encap", "--size", "big"}, {"run", "encap", "--size", "63"}, {"run", "encap", "--peer", "nobody"}, {"run", "encap", "--dut-cpu", "1", "--load-cpu", "1"},
+		{"run", "encap", "--nothing"}, {"nothing"},
+	} {
+		if code := run(t.Context(), args); code != exitUsage {
+			t.Errorf("%v: exit code %d", args, code)
+		}
+	}
+	if code := run(t.Context(), []string{"list"}); code != exitDone {
+		t.Errorf("list: exit code %d", code)
+	}
+}
+
+func TestParseCount(t *testing.T) {
+	for s, want := range map[string]int{"1": 1, "10k": 10_000, "2M": 2_000_000} {
+		if n, err := parseCount(s); n != want || err != nil {
+			t.Errorf("%s: %d, %v", s, n, err)
+		}
+	}
+	for _, s := range []string{"", "k", "1kk", "-1", "1.5k"} {
+		if n, err := parseCount(s); err == nil {
+			t.Errorf("%s: %d", s, n)
+		}
+	}
+}
+
+// A whole run of baton alone, with its checked pass: short, and no figure matters.
+func TestRun(t *testing.T) {
+	if os.Getuid() != 0 || runtime.NumCPU() < 2 {
+		t.Skip("needs root and two CPUs")
+	}
+	if _, err := exec.LookPath("dpdk-testpmd"); err != nil {
+		t.Skip("no dpdk-testpmd: make packages-lab")
+	}
+	file := filepath.Join(t.TempDir(), "out.json")
+	args := []string{"run", "encap", "--flows", "1,1k", "--peer", "", "--runs", "1", "--duration", "50ms", "--json", file}
+	if code := run(t.Context(), args); code != exitDone && code != exitThin {
+		t.Fatalf("exit code %d", code)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report.Report
+	if err := json.Unmarshal(raw, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Trials) != 2 || r.Host.TSCHz == 0 {
+		t.Fatalf("%s", raw)
+	}
+	for _, tr := range r.Trials {
+		if tr.System != report.Baton || tr.Mpps <= 0 || tr.Cycles <= 0 || tr.C2CPre <= 0 {
+			t.Errorf("%+v", tr)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code := run(ended, args); code != exitFailed {
+		t.Errorf("interrupted: exit code %d", code)
+	}
+}
