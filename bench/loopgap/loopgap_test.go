@@ -1,0 +1,52 @@
+package loopgap_test
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"baton/bench/loopgap"
+)
+
+func TestMain(m *testing.M) {
+	loopgap.RunChild()
+	os.Exit(m.Run())
+}
+
+// Both loops turn, gaps are counted as often as they are in the histogram, and memory is
+// allocated and collected meanwhile.
+func TestRun(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two CPUs")
+	}
+	for _, bare := range []bool{false, true} {
+		r, err := loopgap.Run(loopgap.Config{Bare: bare, CPU: 0, Control: 1, Length: 300 * time.Millisecond, Alloc: 100e6, Live: 8e6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Seconds < 0.29 || r.GCs == 0 || r.Alloc < 10e6 {
+			t.Errorf("%+v", r)
+		}
+		sum, over := uint64(0), uint64(0)
+		for _, b := range r.Buckets {
+			sum += b.Count
+			if float64(b.Upper) > 110e3 {
+				over += b.Count
+			}
+		}
+		if sum == 0 || r.Over100 < over || r.Over50 < r.Over100 || r.Over100 < r.Over1ms || r.MaxNs < 2000 {
+			t.Errorf("bare %v: %d gaps, %d over 100 us, max %v: %+v", bare, sum, r.Over100, r.MaxNs, r.Buckets)
+		}
+		t.Logf("%s: %.0f gaps/s, %d > 50 us, %d > 100 us, %d > 1 ms, %.1f GC/s, %.1f yields/s, %.1f forced/s", r.System, float64(sum)/r.Seconds, r.Over50, r.Over100, r.Over1ms, r.GCs, r.Yields, r.Forced)
+	}
+}
+
+func TestRun_refused(t *testing.T) {
+	if _, err := loopgap.Run(loopgap.Config{Length: time.Millisecond}); err == nil {
+		t.Error("one CPU for both")
+	}
+	if _, err := loopgap.Run(loopgap.Config{CPU: 1000, Control: 0, Length: time.Millisecond}); err == nil {
+		t.Error("a CPU that is not there")
+	}
+}

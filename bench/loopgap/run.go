@@ -1,0 +1,85 @@
+package loopgap
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"baton/bench/hist"
+	"baton/bench/report"
+)
+
+// Config is one loop and its condition. CPU, Control and Length must be given.
+type Config struct {
+	Bare    bool          `json:"bare"`    // the loop in C instead of baton's
+	CPU     int           `json:"cpu"`     // that polls
+	Control int           `json:"control"` // CPU of all other threads
+	Length  time.Duration `json:"length"`
+	Alloc   int           `json:"alloc"` // bytes a second that the control side allocates
+	Live    int           `json:"live"`  // bytes of it that live
+	Heap    int64         `json:"heap"`  // bytes before garbage is collected (worker.PaceGC); 0 = Go's own ways
+	// Env is added to the environment: "GOGC=400".
+	Env []string `json:"-"`
+}
+
+// Result is one loop's gaps with what Go did meanwhile.
+type Result struct {
+	report.Gaps
+	GCs    float64 // garbage collections a second
+	Yields float64 // times a second that the loop's thread gave its CPU away
+	Forced float64 // times a second that the kernel took it
+	Alloc  float64 // bytes a second that were allocated
+}
+
+// Run measures one loop.
+//
+//	error: what the child says, a CPU that is not there
+func Run(c Config) (*Result, error) {
+	if c.CPU == c.Control {
+		return nil, fmt.Errorf("loopgap: CPU %d for the loop and all else: two are needed", c.CPU)
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(append(os.Environ(), c.Env...), env+"="+string(raw))
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	raw, err = cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("loopgap: %w", err)
+	}
+	var o outcome
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, fmt.Errorf("loopgap: %q: %w", raw, err)
+	}
+	return o.result(c), nil
+}
+
+// result is what a child found.
+func (o outcome) result(c Config) *Result {
+	var h hist.Hist
+	for _, g := range o.Gaps {
+		h.Record(uint64(float64(g) / float64(o.Hz) * 1e9))
+	}
+	r := &Result{GCs: float64(o.GCs) / o.Took, Yields: float64(o.Yields) / o.Took, Forced: float64(o.Forced) / o.Took, Alloc: float64(o.Bytes) / o.Took}
+	r.System, r.Seconds = report.Baton, o.Took
+	if c.Bare {
+		r.System = "C loop"
+	}
+	for _, g := range o.Gaps {
+		ns := float64(g) / float64(o.Hz) * 1e9
+		r.MaxNs = max(r.MaxNs, ns)
+		for limit, n := range map[float64]*uint64{50e3: &r.Over50, 100e3: &r.Over100, 1e6: &r.Over1ms} {
+			if ns > limit {
+				*n++
+			}
+		}
+	}
+	r.Buckets = h.Buckets()
+	return r
+}
