@@ -33,6 +33,7 @@ type Config struct {
 const (
 	DefaultBuffers = 16384
 	DefaultFlows   = 65536
+	DefaultHeap    = 256 << 20 // bytes
 )
 
 // Encode is a network as Config takes it, with what a store would have allocated.

@@ -127,6 +127,7 @@ func (p *plane) startWorkers(vtep *overlay.Endpoint) (err error) {
 	if err != nil {
 		return err
 	}
+	go worker.PaceGC(context.Background(), DefaultHeap) // for as long as the process lives
 	p.pool.Start()
 	return p.pool.AddPort(p.nic, worker.PortOptions{Underlay: true})
 }

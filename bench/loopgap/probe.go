@@ -3,6 +3,8 @@ package loopgap
 import (
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"baton/bench/tsc"
 	"baton/dataplane/buf"
 	"baton/dataplane/port"
@@ -20,6 +22,7 @@ type probe struct {
 	gaps  []uint64
 
 	recording atomic.Bool
+	tid       atomic.Int64 // thread of the worker; 0 before its first look
 	was       bool
 	last      uint64
 	num       int // of gaps; may exceed their room
@@ -44,6 +47,9 @@ func (p *probe) Close() error         { return nil }
 func (p *probe) Rx(*buf.Cache, *buf.Vec) int {
 	now := tsc.Read()
 	on := p.recording.Load()
+	if !on && p.tid.Load() == 0 {
+		p.tid.Store(int64(unix.Gettid()))
+	}
 	if on && p.was {
 		p.turns++
 		if gap := now - p.last; gap >= p.floor {

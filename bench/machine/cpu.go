@@ -125,3 +125,19 @@ func threads(pid int) (tids []int, err error) {
 	}
 	return tids, nil
 }
+
+// Prefer gives one thread of this machine a place before all ordinary ones, or takes it
+// back. The kernel lets such threads have 95 % of each second: who wants no gaps of 50 ms
+// takes it back in time.
+//
+//	error: no right to (CAP_SYS_NICE), no such thread
+func Prefer(tid int, on bool) error {
+	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr}
+	if on {
+		a.Policy, a.Priority = fifo, PriorityPoll
+	}
+	if err := unix.SchedSetAttr(tid, a, 0); err != nil {
+		return fmt.Errorf("priority of thread %d: %w", tid, err)
+	}
+	return nil
+}

@@ -46,6 +46,7 @@ type settings struct {
 	Memory struct {
 		Buffers   int    `yaml:"buffers" default:"16384" range:"4096..1048576" doc:"Packet buffers for all ports together. Each takes 2.4 KiB of huge pages or 4 KiB of ordinary ones, and more with a larger underlay.mtu."`
 		HugePages string `yaml:"huge_pages" default:"auto" range:"auto|require|never" doc:"auto: huge pages of 2 MiB if enough are free, else ordinary pages. require: refuse to start without. never: ordinary pages."`
+		Heap      int    `yaml:"heap" unit:"MiB" default:"256" range:"32..1048576" doc:"How far the control side's own memory grows before garbage is collected: each collection makes the workers pause a few times. More, if what is in use needs more than half of it."`
 	} `yaml:"memory"`
 	TLS struct {
 		CA   string `yaml:"ca" doc:"File with the authority that signed the controllers' certificates. With HOST:PORT controllers all three are needed."`

@@ -45,6 +45,9 @@ func serve(ctx context.Context, s *settings) error {
 	h := &host{settings: s, loggers: newLoggers(s)}
 	log := h.loggers.root
 	log.Info("starting", "version", cli.Version, "host", s.Host)
+	pacing, stop := context.WithCancel(ctx)
+	defer stop()
+	go worker.PaceGC(pacing, int64(s.Memory.Heap)<<20)
 	err := h.start(ctx)
 	if err == nil {
 		log.Info("ready", "socket", s.Socket)
