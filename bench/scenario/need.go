@@ -102,6 +102,15 @@ func checkPeer(name string) error {
 	return fmt.Errorf("peer %s: %w; what can be run: %s", name, err, strings.Join(others, ", "))
 }
 
+// Versions are those of the systems and of what they are made with.
+func (o *Options) Versions() map[string]string {
+	v := map[string]string{"go": runtime.Version()}
+	if slices.Contains(o.Peers, OVS) {
+		v[OVS] = peer.OVSVersion()
+	}
+	return v
+}
+
 // Notes say how it was measured.
 func (o *Options) Notes() []string {
 	memory, priority := "huge pages", "SCHED_FIFO, so that ordinary load does not disturb them"
