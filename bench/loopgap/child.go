@@ -138,6 +138,7 @@ func pinAll(cpu int) error {
 		if _, err := fmt.Sscan(e.Name(), &tid); err != nil {
 			return err
 		}
+		_ = machine.Prefer(tid, false)                    // what a parent that comes before all has left
 		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -20) // without the right to, ordinary load shows
 		if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
 			return fmt.Errorf("pin a thread to CPU %d: %w: choose CPUs of this machine", cpu, err)

@@ -28,10 +28,11 @@ type Config struct {
 // Result is one loop's gaps with what Go did meanwhile.
 type Result struct {
 	report.Gaps
-	GCs    float64 // garbage collections a second
-	Yields float64 // times a second that the loop's thread gave its CPU away
-	Forced float64 // times a second that the kernel took it
-	Alloc  float64 // bytes a second that were allocated
+	Hist   *hist.Hist // of what Buckets has
+	GCs    float64    // garbage collections a second
+	Yields float64    // times a second that the loop's thread gave its CPU away
+	Forced float64    // times a second that the kernel took it
+	Alloc  float64    // bytes a second that were allocated
 }
 
 // Run measures one loop.
@@ -80,6 +81,6 @@ func (o outcome) result(c Config) *Result {
 			}
 		}
 	}
-	r.Buckets = h.Buckets()
+	r.Hist, r.Buckets = &h, h.Buckets()
 	return r
 }

@@ -78,3 +78,22 @@ func FreeHugePages() (n int) {
 	fmt.Sscan(string(raw), &n)
 	return n
 }
+
+// Resident is the memory that a process has in use, huge pages included, in bytes.
+//
+//	error: the process is gone
+func Resident(pid int) (size int, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		var kB int
+		for _, key := range []string{"VmRSS: %d kB", "HugetlbPages: %d kB"} {
+			if n, _ := fmt.Sscanf(line, key, &kB); n == 1 {
+				size += kB << 10
+			}
+		}
+	}
+	return size, nil
+}

@@ -12,6 +12,7 @@ import (
 
 	"baton/bench/dut"
 	"baton/bench/gen"
+	"baton/bench/loopgap"
 )
 
 // Exit codes.
@@ -36,6 +37,7 @@ func main() {
 	// Children of this program are this program once more.
 	dut.RunChild()
 	gen.RunChild()
+	loopgap.RunChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:])
 	stop()

@@ -1,0 +1,81 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	"baton/bench/dut"
+	"baton/bench/hist"
+	gaps "baton/bench/loopgap"
+	"baton/bench/report"
+)
+
+// loopgap is how evenly the poll loop turns.
+type loopgap struct{}
+
+func (loopgap) Name() string { return "loopgap" }
+
+func (loopgap) About() string {
+	return "gaps of baton's poll loop beside a bare C loop's, while the control side allocates 100 MB/s"
+}
+
+// What the control side allocates, in bytes, and how much of it lives.
+const (
+	gapAlloc = 100e6
+	gapLive  = 16e6
+)
+
+// loops are what is measured.
+var loops = []struct {
+	variant string
+	config  gaps.Config
+}{
+	{"100 MB/s", gaps.Config{Bare: true, Alloc: gapAlloc, Live: gapLive}},
+	{"nothing allocated", gaps.Config{}},
+	{"100 MB/s, batond's memory.heap", gaps.Config{Alloc: gapAlloc, Live: gapLive, Heap: dut.DefaultHeap}},
+	{"100 MB/s, Go's default", gaps.Config{Alloc: gapAlloc, Live: gapLive}},
+}
+
+func (loopgap) Run(ctx context.Context, b *Bench) error {
+	all := make([]report.Gaps, len(loops))
+	hists := make([]hist.Hist, len(loops))
+	facts := make([][3][]float64, len(loops))
+	for range b.Runs {
+		for i, l := range loops {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			c := l.config
+			c.CPU, c.Control, c.Length = b.DUTCPU, b.LoadCPU, b.Length
+			r, err := gaps.Run(c)
+			if err != nil {
+				return err
+			}
+			g := &all[i]
+			g.System, g.Variant = r.System, l.variant
+			g.Seconds += r.Seconds
+			g.Over50, g.Over100, g.Over1ms, g.MaxNs = g.Over50+r.Over50, g.Over100+r.Over100, g.Over1ms+r.Over1ms, max(g.MaxNs, r.MaxNs)
+			hists[i].Merge(r.Hist)
+			for k, v := range []float64{r.GCs, r.Yields, r.Forced} {
+				facts[i][k] = append(facts[i][k], v)
+			}
+		}
+	}
+	for i := range all {
+		all[i].Buckets = hists[i].Buckets()
+		b.tellGaps(all[i], facts[i])
+	}
+	b.Report.Gaps = append(b.Report.Gaps, all...)
+	return nil
+}
+
+// tellGaps tells a loop's gaps and puts what may explain them into the report.
+func (b *Bench) tellGaps(g report.Gaps, facts [3][]float64) {
+	c := report.Case{Scenario: "loopgap", Variant: g.Variant, Flows: 1, Size: 64}
+	for i, name := range []string{"garbage collections", "CPU given away", "CPU taken by the kernel"} {
+		b.Report.Measures = append(b.Report.Measures, report.Measure{Case: c, System: g.System, Name: name, Unit: "/s", Value: report.FigureOf(facts[i])})
+	}
+	fmt.Fprintf(b.Log, "loopgap, %-8s %-32s %6.1f/s > 50 us %6.1f/s > 100 us %6.2f/s > 1 ms, most %.0f us; %.1f collections/s, CPU given away %.1f/s, taken %.1f/s\n",
+		g.System, g.Variant, float64(g.Over50)/g.Seconds, float64(g.Over100)/g.Seconds, float64(g.Over1ms)/g.Seconds, g.MaxNs/1e3,
+		report.FigureOf(facts[0]).Median, report.FigureOf(facts[1]).Median, report.FigureOf(facts[2]).Median)
+}

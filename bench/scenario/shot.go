@@ -1,0 +1,133 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"baton/bench/gen"
+	"baton/bench/machine"
+	"baton/bench/report"
+	"baton/bench/suite"
+	"baton/bench/topology"
+)
+
+// shots are runs of our generator against one system: what its packets say of themselves is
+// the result, at rates that differ from one to the next.
+type shots struct {
+	b   *Bench
+	rig *suite.Rig
+}
+
+// shotLimit is how long one shot may take with its warm-up: the kernel stops a thread that
+// comes before all ordinary ones when it had 950 ms of a second, and its packets are late
+// or lost then.
+const (
+	shotLimit = 650 * time.Millisecond
+	shotWarm  = 50 * time.Millisecond
+	shotDrain = 20 * time.Millisecond
+)
+
+// shotLength is the length of a shot that decides.
+func (b *Bench) shotLength() time.Duration { return min(b.Length, shotLimit) }
+
+// local is a plan of one VM that sends to another of its host, in frames that our generator
+// makes.
+func local(flows int, size report.Size) Plan {
+	from, to := topology.VM1, topology.VM2
+	p := Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Flows: []string{ovsLocal(from, to), ovsLocal(to, from)}, Numbered: true}
+	p.Load.Streams = []gen.Stream{stream(from, to, flows, size)}
+	return p
+}
+
+// eachSystem starts baton and each peer in turn for a plan and has f shoot at it. What
+// cannot do the plan is told and left out.
+func (b *Bench) eachSystem(ctx context.Context, c report.Case, p Plan, f func(s shots) error) error {
+	for _, name := range append([]string{report.Baton}, b.Peers...) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r, err := b.Rig(name, p)
+		var unable unableError
+		if errors.As(err, &unable) {
+			fmt.Fprintf(b.Log, "%s: left out: %v\n", c, err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", name, c, err)
+		}
+		if err := errors.Join(f(shots{b, r}), r.Close()); err != nil {
+			return fmt.Errorf("%s, %s: %w", name, c, err)
+		}
+	}
+	return nil
+}
+
+// shoot has the generator do a stream for a time; the system runs meanwhile only. n is what
+// the system counted, the warm-up included.
+func (s shots) shoot(st gen.Stream, length time.Duration) (r *gen.Result, n suite.Counts, err error) {
+	if err := s.rig.System.Resume(); err != nil {
+		return nil, n, err
+	}
+	// A paused system answers nothing.
+	defer func() { err = errors.Join(err, s.rig.System.Pause()) }()
+	before, err := s.rig.System.Counts()
+	if err != nil {
+		return nil, n, err
+	}
+	r, err = s.rig.Load.(*genLoad).gen.Run(gen.Load{Streams: []gen.Stream{st}, WarmUp: shotWarm, Drain: shotDrain}, length)
+	if err != nil {
+		return nil, n, err
+	}
+	after, err := s.rig.System.Counts()
+	time.Sleep(length / 4) // of each second some is left to others
+	return r, after.Since(before), err
+}
+
+// state is the machine's now.
+func (s shots) state() (machine.State, error) {
+	d, err := machine.Latency(s.b.DUTCPU, s.b.LoadCPU)
+	return machine.StateOf(d), err
+}
+
+// lossPart is the part of the packets that were due and could have been sent that did not
+// arrive: what the system's rings had no room for is among them, what the generator was too
+// late for is not.
+func lossPart(n gen.StreamResult) float64 {
+	due := n.Sent + n.Refused
+	if due == 0 {
+		return 1
+	}
+	return 1 - float64(min(n.Received, due))/float64(due)
+}
+
+// mostLate is the part of the due packets that the generator may be late for in a trial
+// that counts as good.
+const mostLate = 0.02
+
+// search finds the highest rate of a stream at which no more than a part is lost. Limited
+// says that the generator, not the system, was the end of it.
+func (s shots) search(st gen.Stream, part float64) (found suite.Found, limited bool, err error) {
+	st.Rate = 0
+	open, _, err := s.shoot(st, s.b.shotLength())
+	if err != nil {
+		return found, false, err
+	}
+	late := false
+	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.shotLength(), Try: func(rate float64, length time.Duration) (bool, error) {
+		st.Rate = rate
+		r, _, err := s.shoot(st, length)
+		if err != nil {
+			return false, err
+		}
+		n := r.Streams[0]
+		late = float64(n.Missed) > mostLate*rate*r.Length.Seconds()
+		return lossPart(n) <= part && !late, nil
+	}}
+	if search.Max == 0 {
+		return found, false, errors.New("nothing can be sent: the system takes no packets")
+	}
+	found, err = search.Run()
+	return found, late, err
+}

@@ -1,0 +1,92 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	"baton/bench/machine"
+	"baton/bench/report"
+)
+
+// throughput is a search for the highest rate with little loss (RFC 2544 26.1, MLRsearch).
+type throughput struct {
+	name string
+	part float64 // of the packets that may be lost
+}
+
+// The searches. A loss of some packets in a million is one that a virtual machine's own
+// pauses make, whatever the switch does.
+var (
+	ndr = throughput{"ndr", 2e-6}
+	pdr = throughput{"pdr", 0.005}
+)
+
+func (t throughput) Name() string { return t.name }
+
+func (t throughput) About() string {
+	return fmt.Sprintf("highest rate from VM to VM at which no more than %g %% is lost", 100*t.part)
+}
+
+func (t throughput) Run(ctx context.Context, b *Bench) error {
+	for _, flows := range b.flowsOr(1, 10_000) {
+		for _, size := range b.sizes() {
+			c := report.Case{Scenario: t.name, Flows: flows, Size: size}
+			p := local(flows, size)
+			err := b.eachSystem(ctx, c, p, func(s shots) error {
+				m := newMeasure(c, s, "rate", "Mpps")
+				for range b.Runs {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					f, limited, err := s.search(p.Load.Streams[0], t.part)
+					if err != nil {
+						return err
+					}
+					m.add(f.Rate / 1e6)
+					if limited {
+						m.name = "rate (the generator's limit)"
+					}
+				}
+				return m.done(s)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// measure gathers the values of a figure.
+type measure struct {
+	c      report.Case
+	system string
+	name   string
+	unit   string
+	values []float64
+	before machine.State
+}
+
+func newMeasure(c report.Case, s shots, name, unit string) *measure {
+	m := &measure{c: c, system: s.rig.System.Name(), name: name, unit: unit}
+	m.before, _ = s.state() // done asks again
+	return m
+}
+
+func (m *measure) add(v float64) { m.values = append(m.values, v) }
+
+// done puts the figure into the report and tells it. The state is empty if the machine
+// changed it meanwhile.
+func (m *measure) done(s shots) error {
+	after, err := s.state()
+	if err != nil {
+		return err
+	}
+	if after != m.before {
+		after = ""
+	}
+	r := report.Measure{Case: m.c, System: m.system, State: after, Name: m.name, Unit: m.unit, Value: report.FigureOf(m.values)}
+	s.b.Report.Measures = append(s.b.Report.Measures, r)
+	fmt.Fprintf(s.b.Log, "%-28s %-9s %-5s %s: %.4g %s (%.4g to %.4g)\n", m.c, m.system, after, m.name, r.Value.Median, m.unit, r.Value.Min, r.Value.Max)
+	return nil
+}
