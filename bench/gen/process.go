@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"baton/bench/machine"
@@ -61,7 +60,6 @@ func Start(o Options) (*Process, error) {
 	p := &Process{opts: o, cmd: exec.Command("/proc/self/exe")}
 	p.cmd.Env = append(os.Environ(), env+"=1")
 	p.cmd.Stderr = os.Stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -71,7 +69,7 @@ func Start(o Options) (*Process, error) {
 		return nil, err
 	}
 	p.out = bufio.NewReader(out)
-	if err := p.cmd.Start(); err != nil {
+	if err := machine.Start(p.cmd, o.CPU); err != nil {
 		return nil, fmt.Errorf("traffic generator: %w", err)
 	}
 	r, err := p.do(order{Do: "setup", Setup: &o})

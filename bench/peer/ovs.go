@@ -78,6 +78,16 @@ func CheckOVS() error {
 	return nil
 }
 
+// OVSVersion is what ovs-vswitchd says of itself, DPDK's version with it; empty if it
+// says nothing.
+func OVSVersion() string {
+	out, err := exec.Command(ovsDPDK, "--version").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.Join(strings.Split(strings.TrimSpace(string(out)), "\n"), ", ")
+}
+
 // StartOVS starts ovsdb-server and ovs-vswitchd, and makes bridges, ports and flows.
 //
 //	error: ErrNoOVS; OVS's own words; nothing is left running

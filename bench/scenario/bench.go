@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"baton/bench/report"
@@ -86,14 +87,24 @@ func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) 
 		}
 		rigs = append(rigs, r)
 	}
-	for run := range b.Runs {
-		for _, r := range rigs {
+	return b.takeTurns(ctx, c, p, rigs)
+}
+
+// takeTurns makes rounds of trials until each system has b.Runs that count, but twice as
+// many rounds at the most.
+func (b *Bench) takeTurns(ctx context.Context, c report.Case, p Plan, rigs []*suite.Rig) error {
+	counted := make([]int, len(rigs))
+	for run := 0; len(rigs) > 0 && run < 2*b.Runs && slices.Min(counted) < b.Runs; run++ {
+		for i, r := range rigs {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			t, err := r.Measure(b.timing(p), c, run)
 			if err != nil {
 				return err
+			}
+			if !t.Discarded {
+				counted[i]++
 			}
 			b.Add(t)
 		}

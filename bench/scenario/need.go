@@ -102,6 +102,15 @@ func checkPeer(name string) error {
 	return fmt.Errorf("peer %s: %w; what can be run: %s", name, err, strings.Join(others, ", "))
 }
 
+// Versions are those of the systems and of what they are made with.
+func (o *Options) Versions() map[string]string {
+	v := map[string]string{"go": runtime.Version()}
+	if slices.Contains(o.Peers, OVS) {
+		v[OVS] = peer.OVSVersion()
+	}
+	return v
+}
+
 // Notes say how it was measured.
 func (o *Options) Notes() []string {
 	memory, priority := "huge pages", "SCHED_FIFO, so that ordinary load does not disturb them"
@@ -112,7 +121,7 @@ func (o *Options) Notes() []string {
 		priority = "ordinary (no right to SCHED_FIFO)"
 	}
 	return []string{
-		fmt.Sprintf("%d trials of %v for each system and case, in turns; system under test on CPU %d, load and all threads that do not poll on CPU %d, in %s; priority of the threads that poll: %s.",
+		fmt.Sprintf("%d trials of %v that count for each system and case, in turns, and up to twice as many for that; system under test on CPU %d, load and all threads that do not poll on CPU %d, in %s; priority of the threads that poll: %s.",
 			o.Runs, o.Length, o.DUTCPU, o.LoadCPU, memory, priority),
 		fmt.Sprintf("VMs: net_virtio_user of DPDK's, VERSION_1, MRG_RXBUF, IN_ORDER, rings of %d; the same generator for all systems.", ringSize),
 		fmt.Sprintf("baton: batond's default settings (one worker, %d buffers, %d megaflows, no busy polling).", dut.DefaultBuffers, dut.DefaultFlows),

@@ -40,7 +40,7 @@ const (
 func Rules() string {
 	return fmt.Sprintf("A trial is discarded if its pollers waited for their CPUs, or the host stole time, for more than %.0f %% of it, "+
 		"or if the latency between the CPUs differs by more than %.1f times before and after it. "+
-		"It is marked as limited by the front end if the back end was busy for less than %.0f %% of it: then its rate is a floor, and cycles are what to compare.",
+		"It is marked as limited by the generator if the system was busy for less than %.0f %% of it: then its rate is a floor, and cycles are what to compare.",
 		100*maxWaited, maxDrift, 100*fullBusy)
 }
 

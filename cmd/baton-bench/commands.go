@@ -162,7 +162,7 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 	defer os.RemoveAll(f.Dir)
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: f.Hz,
-		Notes: append(f.Notes(), suite.Rules()),
+		Versions: f.Versions(), Notes: append(f.Notes(), suite.Rules()),
 	}}}
 	for _, i := range items {
 		if f.Flows == nil {

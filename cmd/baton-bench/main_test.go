@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Trials) != 2 || r.Host.TSCHz == 0 {
+	if len(r.Trials) < 2 || r.Host.TSCHz == 0 {
 		t.Fatalf("%s", raw)
 	}
 	for _, tr := range r.Trials {

@@ -108,5 +108,5 @@ func (w *Worker) reply(r *rxQueue, a *buf.Buf) {
 	}
 	w.ports[r.slot].Generated.Add(1)
 	w.counters.Answers.Add(1)
-	w.work.told.add(a, r.slot, uint32(r.slot))
+	w.work.told.add(a, uint32(r.slot))
 }

@@ -15,15 +15,18 @@ import (
 // batch is up to a burst of packets on their way out.
 type batch struct {
 	n    int
+	in   uint16 // slot of the ingress port of them all
 	v    buf.Vec
-	in   [buf.Burst]uint16 // slots of the ingress ports
 	hash [buf.Burst]uint32 // of the flows
 }
 
+// begin empties the batch for packets that came in by slot in.
+func (t *batch) begin(in uint16) { t.n, t.in = 0, in }
+
 // add appends a packet; the batch must not be full.
-func (t *batch) add(b *buf.Buf, in uint16, hash uint32) {
+func (t *batch) add(b *buf.Buf, hash uint32) {
 	i := t.n & (buf.Burst - 1)
-	t.v[i], t.in[i], t.hash[i] = b, in, hash
+	t.v[i], t.hash[i] = b, hash
 	t.n++
 }
 
@@ -40,14 +43,14 @@ type work struct {
 	told  batch // ICMP messages back to the ingress port
 }
 
-// sizes fills in the frames' lengths and returns all their flags.
-func (t *batch) sizes(size *[buf.Burst]uint32) (flags uint64) {
+// sizes is the sum of the frames' lengths, and all their flags.
+func (t *batch) sizes() (bytes, flags uint64) {
 	for i := range t.n {
 		b := t.v[i&(buf.Burst-1)]
-		size[i&(buf.Burst-1)] = b.PktLen
+		bytes += uint64(b.PktLen)
 		flags |= b.OlFlags
 	}
-	return flags
+	return bytes, flags
 }
 
 // receive takes one burst from a queue through the switch and returns its size.
@@ -70,7 +73,7 @@ func (w *Worker) receive(r *rxQueue) int {
 	m = w.parse(r.slot, m)
 	if m > 0 {
 		k.flows.Num = m
-		k.told.n = 0
+		k.told.begin(r.slot)
 		w.segments, w.effort = 0, 0
 		steps := w.decide(r)
 		w.forward(r.slot, m)
@@ -121,7 +124,7 @@ func (w *Worker) enter(r *rxQueue, n int) (m int) {
 		return n
 	}
 	e := w.pool.cfg.Endpoint
-	k.tx.n = 0
+	k.tx.begin(r.slot)
 	for i := range n {
 		b := k.rx[i&(buf.Burst-1)]
 		verdict, reason := overlay.Drop, stats.DropNotForUs
@@ -133,7 +136,7 @@ func (w *Worker) enter(r *rxQueue, n int) (m int) {
 			k.rx[m&(buf.Burst-1)] = b
 			m++
 		case overlay.Reply:
-			k.tx.add(b, r.slot, 0)
+			k.tx.add(b, 0)
 		default:
 			w.dropped(b, r.slot, reason)
 		}
@@ -179,10 +182,43 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 	for miss := w.flows.LookupBurst(&k.flows, w.snap.Generation()); miss != 0; miss &= miss - 1 {
 		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
 	}
-	for i := range k.flows.Num {
-		w.act(r, i, k.flows.Entries[i&(buf.Burst-1)])
+	for i := range min(k.flows.Num, buf.Burst) {
+		e := k.flows.Entries[i]
+		if l := &e.Actions; l.Edits != 0 || l.Punt != 0 || !w.plain(i, e) {
+			w.act(r, i, e)
+		}
 	}
 	return w.flows.Counters.Steps.Load() - before
+}
+
+// plain is act for nearly all packets: those that go somewhere as they are, and fit.
+//
+//	in:  an entry without edits and copies for the control plane
+//	out: false, and nothing done: act has to do it
+func (w *Worker) plain(i int, e *cache.Entry) bool {
+	k, l := w.work, &e.Actions
+	i &= buf.Burst - 1
+	b := k.rx[i]
+	size := int(b.PktLen)
+	switch l.Verdict {
+	case action.VerdictTunnel:
+		if size > w.tunnelFrame || w.pool.cfg.Endpoint == nil {
+			return false
+		}
+		k.out[i] = w.lay.uplink
+		e.Hit(1, uint64(size))
+		k.drop[i] = w.pool.cfg.Endpoint.Push(b, &l.Tunnel, k.flows.Hashes[i])
+		return true
+	case action.VerdictOutput:
+		out := w.resolve(l.Out)
+		if l.Tunnel.Dst != 0 || out >= MaxPorts || size > w.outs[out].maxFrame {
+			return false
+		}
+		k.out[i], k.drop[i] = out, stats.DropNone
+		e.Hit(1, uint64(size))
+		return true
+	}
+	return false
 }
 
 // act does with packet i, from queue r, what entry e says.
@@ -248,6 +284,15 @@ func (w *Worker) way(i int, l *action.List) (maxFrame int, tunnel bool) {
 // keep their order.
 func (w *Worker) forward(in uint16, n int) {
 	k := w.work
+	if out, ok := k.together(n); ok {
+		t := &k.tx
+		t.n, t.in, t.v = n, in, k.rx
+		for i := range n {
+			t.hash[i&(buf.Burst-1)] = uint32(k.flows.Hashes[i&(buf.Burst-1)])
+		}
+		w.send(out, t)
+		return
+	}
 	left := uint64(1)<<n - 1
 	for i := range n {
 		if left>>i&1 == 0 {
@@ -258,15 +303,26 @@ func (w *Worker) forward(in uint16, n int) {
 			continue
 		}
 		out := k.out[i&(buf.Burst-1)]
-		k.tx.n = 0
+		k.tx.begin(in)
 		for j := i; j < n; j++ {
 			if left>>j&1 != 0 && k.out[j&(buf.Burst-1)] == out && k.drop[j&(buf.Burst-1)] == stats.DropNone {
 				left &^= 1 << j
-				k.tx.add(k.rx[j&(buf.Burst-1)], in, uint32(k.flows.Hashes[j&(buf.Burst-1)]))
+				k.tx.add(k.rx[j&(buf.Burst-1)], uint32(k.flows.Hashes[j&(buf.Burst-1)]))
 			}
 		}
 		w.send(out, &k.tx)
 	}
+}
+
+// together reports whether all of the first n packets go to the same port, and to which:
+// guests send trains, so that most bursts do.
+func (k *work) together(n int) (out uint16, ok bool) {
+	out = k.out[0]
+	var diff uint16
+	for i := range n {
+		diff |= k.out[i&(buf.Burst-1)] ^ out | uint16(k.drop[i&(buf.Burst-1)])
+	}
+	return out, diff == 0
 }
 
 // dropped frees a packet that came in by slot in and counts why.

@@ -30,7 +30,7 @@ type target struct {
 // gone then. t is none of work's made.
 func (w *Worker) finish(to *target, can port.Offloads, t *batch) {
 	m := &w.work.made
-	m.n = 0
+	m.begin(t.in)
 	for i := range t.n {
 		i &= buf.Burst - 1
 		b := t.v[i]
@@ -40,15 +40,15 @@ func (w *Worker) finish(to *target, can port.Offloads, t *batch) {
 			if need != 0 && to.q != nil && b.OlFlags&buf.TxTCPSeg != 0 {
 				w.counters.Supers.Add(1)
 			}
-			w.made(to, b, t.in[i], t.hash[i])
+			w.made(to, b, t.hash[i])
 		case b.OlFlags&buf.TxTCPSeg != 0:
-			w.cut(to, can, b, t.in[i], t.hash[i])
+			w.cut(to, can, b, t.in, t.hash[i])
 		case offload.Complete(b):
 			w.counters.Checksums.Add(1)
 			w.effort += stepsChecksum
-			w.made(to, b, t.in[i], t.hash[i])
+			w.made(to, b, t.hash[i])
 		default:
-			w.dropped(b, t.in[i], stats.DropBadOffload)
+			w.dropped(b, t.in, stats.DropBadOffload)
 		}
 	}
 	if m.n > 0 {
@@ -57,21 +57,20 @@ func (w *Worker) finish(to *target, can port.Offloads, t *batch) {
 }
 
 // made adds a frame to those that go on.
-func (w *Worker) made(to *target, b *buf.Buf, in uint16, hash uint32) {
+func (w *Worker) made(to *target, b *buf.Buf, hash uint32) {
 	m := &w.work.made
 	if m.n == buf.Burst {
 		w.emit(to, m)
 		m.n = 0
 	}
-	m.add(b, in, hash)
+	m.add(b, hash)
 }
 
 // emit sends a batch of which nothing is left to be done.
 func (w *Worker) emit(to *target, m *batch) {
 	if to.q != nil {
-		var size [buf.Burst]uint32
-		m.sizes(&size)
-		w.give(to.out, to.q, m, &size)
+		bytes, _ := m.sizes()
+		w.give(to.out, to.q, m, bytes)
 		return
 	}
 	w.handOver(to.out, to.helper, m)
@@ -98,7 +97,7 @@ func (w *Worker) cut(to *target, can port.Offloads, b *buf.Buf, in uint16, hash 
 			p.Drops[stats.DropNoBuffer].Add(uint64(c.Left()))
 			break
 		}
-		w.made(to, s, in, hash)
+		w.made(to, s, hash)
 	}
 	w.cache.Free(b)
 	num -= c.Left()

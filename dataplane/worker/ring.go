@@ -45,7 +45,7 @@ func (r *ring) put(b *batch, out uint16) int {
 	}
 	n := min(b.n, int(uint64(len(r.slots))-(head-r.seen)))
 	for i := range n {
-		r.slots[(head+uint64(i))&r.mask] = parcel{b: b.v[i], hash: b.hash[i], in: b.in[i], out: out}
+		r.slots[(head+uint64(i))&r.mask] = parcel{b: b.v[i], hash: b.hash[i], in: b.in, out: out}
 	}
 	if n > 0 {
 		r.head.Store(head + uint64(n))

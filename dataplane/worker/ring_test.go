@@ -18,8 +18,9 @@ func TestRing(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			if rapid.Bool().Draw(rt, "put") {
 				var b batch
+				b.begin(uint16(next))
 				for range rapid.IntRange(0, buf.Burst).Draw(rt, "n") {
-					b.add(nil, uint16(next), next)
+					b.add(nil, next)
 					next++
 				}
 				n := r.put(&b, 7)
@@ -27,7 +28,7 @@ func TestRing(t *testing.T) {
 					rt.Fatalf("%d of %d taken with %d of %d places used", n, b.n, len(twin), len(r.slots))
 				}
 				for i := range n {
-					twin = append(twin, parcel{in: b.in[i], hash: b.hash[i], out: 7})
+					twin = append(twin, parcel{in: b.in, hash: b.hash[i], out: 7})
 				}
 				continue
 			}

@@ -62,8 +62,7 @@ func (w *Worker) send(out uint16, t *batch) {
 		w.dropRest(t, 0, stats.DropPortDown)
 		return
 	}
-	var size [buf.Burst]uint32
-	if t.sizes(&size)&buf.TxWork != 0 {
+	if _, flags := t.sizes(); flags&buf.TxWork != 0 {
 		w.finish(&target{out: out, helper: helper}, can, t)
 		return
 	}
@@ -104,10 +103,10 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 	}
 	s := &w.work.split
 	for turn := range num {
-		s.n = 0
+		s.begin(t.in)
 		for i := range t.n {
 			if int(t.hash[i&(buf.Burst-1)]>>8)%num == turn {
-				s.add(t.v[i&(buf.Burst-1)], t.in[i&(buf.Burst-1)], t.hash[i&(buf.Burst-1)])
+				s.add(t.v[i&(buf.Burst-1)], t.hash[i&(buf.Burst-1)])
 			}
 		}
 		if s.n > 0 {
@@ -120,21 +119,21 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 // transmit sends the batch by queue q of the port in slot out, and finishes before
 // what the port does not take unfinished.
 func (w *Worker) transmit(out uint16, q *txQueue, t *batch) {
-	var size [buf.Burst]uint32
-	if t.sizes(&size)&buf.TxWork != 0 {
+	bytes, flags := t.sizes()
+	if flags&buf.TxWork != 0 {
 		w.finish(&target{out: out, q: q.q}, q.offloads(), t)
 		return
 	}
-	w.give(out, q.q, t, &size)
+	w.give(out, q.q, t, bytes)
 }
 
-// give gives the batch to queue q of the port in slot out, as it is. size is the
-// frames' lengths: the buffers are not ours to look into afterwards.
-func (w *Worker) give(out uint16, q port.Queue, t *batch, size *[buf.Burst]uint32) {
+// give gives the batch to queue q of the port in slot out, as it is. bytes is the sum of
+// the frames' lengths: the buffers are not ours to look into afterwards, but for those that
+// the queue did not take.
+func (w *Worker) give(out uint16, q port.Queue, t *batch, bytes uint64) {
 	n := q.Tx(w.cache, &t.v, t.n)
-	var bytes uint64
-	for i := range n {
-		bytes += uint64(size[i&(buf.Burst-1)])
+	for i := n; i < t.n; i++ {
+		bytes -= uint64(t.v[i&(buf.Burst-1)].PktLen)
 	}
 	c := &w.ports[out]
 	c.TxPackets.Add(uint64(n))
@@ -147,7 +146,7 @@ func (w *Worker) give(out uint16, q port.Queue, t *batch, size *[buf.Burst]uint3
 // dropRest drops the packets of t from number n on.
 func (w *Worker) dropRest(t *batch, n int, reason stats.DropReason) {
 	for i := n; i < t.n; i++ {
-		w.dropped(t.v[i&(buf.Burst-1)], t.in[i&(buf.Burst-1)], reason)
+		w.dropped(t.v[i&(buf.Burst-1)], t.in, reason)
 	}
 }
 
@@ -166,10 +165,10 @@ func (w *Worker) drain() (moved int) {
 		moved += int(to - from)
 		t := &w.work.tx
 		for at := from; at < to; {
-			out := r.at(at).out
-			for t.n = 0; at < to && t.n < buf.Burst && r.at(at).out == out; at++ {
+			out, in := r.at(at).out, r.at(at).in
+			for t.begin(in); at < to && t.n < buf.Burst && r.at(at).out == out && r.at(at).in == in; at++ {
 				p := r.at(at)
-				t.add(p.b, p.in, p.hash)
+				t.add(p.b, p.hash)
 			}
 			if !w.deliver(out, &w.outs[out], t) {
 				w.dropRest(t, 0, stats.DropPortDown)
