@@ -94,3 +94,61 @@ func TestCommonIsGeneral(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPushBurstIsPush: PushBurst writes what Push writes, whatever the packets are.
+func TestPushBurstIsPush(t *testing.T) {
+	const num = 4
+	pool, err := buf.NewPool(2*num, buf.DefaultDataRoom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]*buf.Buf, 2*num)
+	pool.Get(all)
+	e, _ := endpoints(t)
+	rapid.Check(t, func(t *rapid.T) {
+		var (
+			v       buf.Vec
+			tunnels [buf.Burst]*action.Tunnel
+			hashes  [buf.Burst]uint64
+			reasons [buf.Burst]stats.DropReason
+		)
+		set := rapid.Uint32Max(1<<num-1).Draw(t, "set")
+		for i := range num {
+			frame := rapid.SliceOfN(rapid.Byte(), ethSize, 60).Draw(t, "frame")
+			if rapid.IntRange(0, 9).Draw(t, "long") == 0 {
+				frame = make([]byte, e.maxFrame+rapid.IntRange(-1, 1).Draw(t, "over"))
+			}
+			off := uint16(rapid.SampledFrom([]int{buf.Headroom, buf.Headroom, HeaderSize, HeaderSize - 1}).Draw(t, "headroom"))
+			flags := rapid.SampledFrom([]uint64{0, 0, buf.TxUDPCksum | buf.TxIPv4}).Draw(t, "flags")
+			for _, b := range []*buf.Buf{all[i], all[num+i]} {
+				b.SetFrame(frame)
+				copy(b.Prepend(HeaderSize), make([]byte, HeaderSize))
+				b.Trim(HeaderSize)
+				b.DataOff, b.OlFlags = off, flags
+				copy(b.Data(), frame)
+			}
+			v[i], hashes[i] = all[i], rapid.Uint64().Draw(t, "hash")
+			tunnels[i] = &action.Tunnel{
+				VNI: rapid.Uint32Max(1<<24-1).Draw(t, "VNI"), Dst: rapid.Uint32().Draw(t, "dst"),
+				MAC:     flow.MAC(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "MAC")),
+				SrcPort: rapid.Uint16().Draw(t, "from"), DstPort: rapid.Uint16().Draw(t, "to"),
+				Flags: rapid.Uint16().Draw(t, "flags"), Command: rapid.Uint16().Draw(t, "command"),
+			}
+		}
+		e.PushBurst(&v, set, &tunnels, &hashes, &reasons)
+		for i := range num {
+			b, twin, want := all[i], all[num+i], stats.DropNone
+			if set>>i&1 != 0 {
+				want = e.Push(twin, tunnels[i], hashes[i])
+			}
+			if reasons[i] != want || string(b.Data()) != string(twin.Data()) || b.PktLen != twin.PktLen ||
+				b.OlFlags != twin.OlFlags || b.TxOffload != twin.TxOffload {
+				t.Fatalf("packet %d: %v, %x; Push: %v, %x", i, reasons[i], b.Data(), want, twin.Data())
+			}
+		}
+	})
+	pool.Put(all)
+	if err := pool.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -63,6 +63,7 @@ type Endpoint struct {
 	ip       uint32
 	template [HeaderSize]byte
 	words    [7]uint64 // the template's first 56 bytes, what write fills in zero
+	maxFrame int       // MaxFrame
 	mac, dst uint64    // our MAC and IP address as common sees them in a frame
 	partial  uint32    // ones' complement sum of the template's IPv4 header, length and destination zero
 }
@@ -109,6 +110,7 @@ func (e *Endpoint) fill() {
 	binary.BigEndian.PutUint16(g[8:], optionClass)
 	g[10] = optionType
 	g[11] = optionWords
+	e.maxFrame = e.cfg.MTU - HeaderSize + ethSize
 	for i := range e.words {
 		e.words[i] = le.Uint64(h[8*i:])
 	}
@@ -127,7 +129,7 @@ func (e *Endpoint) InnerMTU() int { return e.cfg.MTU - HeaderSize }
 
 // MaxFrame is the length in bytes of the largest frame that fits into the tunnel:
 // InnerMTU and an Ethernet header. A VLAN tag takes from it.
-func (e *Endpoint) MaxFrame() int { return e.cfg.MTU - HeaderSize + ethSize }
+func (e *Endpoint) MaxFrame() int { return e.maxFrame }
 
 // usable reports whether ip can be the address of one host: not 0/8, not
 // loopback, not multicast or above.

@@ -36,9 +36,6 @@ const firstLength = 0x600
 //	out:   DropNone, or why the frame cannot be used: k's L2 to L4 fields are then of no meaning
 //	alloc: 0
 func Frame(frame []byte, k *flow.Key) stats.DropReason {
-	if len(frame) >= commonSize && common((*[commonSize]byte)(frame), len(frame), k) {
-		return stats.DropNone
-	}
 	var l Layout
 	return general(frame, len(frame), k, &l)
 }

@@ -35,6 +35,7 @@ func (t *batch) add(b *buf.Buf, hash uint32) {
 type work struct {
 	rx    buf.Vec
 	flows cache.Burst
+	tun   [buf.Burst]*action.Tunnel   // of the flow entries, for those that go in a tunnel
 	out   [buf.Burst]uint16           // slots of the output ports; of meaning where drop is DropNone
 	drop  [buf.Burst]stats.DropReason // why the packet is not to be sent
 	tx    batch
@@ -118,8 +119,11 @@ func (w *Worker) enter(r *rxQueue, n int) (m int) {
 			}
 			return 0
 		}
-		for i := range n {
-			k.flows.Keys[i&(buf.Burst-1)] = flow.Key{InPort: r.number}
+		for i := range n { // the other fields are the parser's
+			key := &k.flows.Keys[i&(buf.Burst-1)]
+			key.InPort = r.number
+			key.VNI, key.TunSrc = 0, 0
+			key.SrcPort, key.DstPort, key.Flags, key.Command = 0, 0, 0, 0
 		}
 		return n
 	}
@@ -150,27 +154,35 @@ func (w *Worker) enter(r *rxQueue, n int) (m int) {
 // parse fills the keys from the frames. Survivors move up, in order.
 func (w *Worker) parse(in uint16, n int) (m int) {
 	k := w.work
+	odd := parse.Burst(&k.rx, n, &k.flows.Keys)
+	if odd == 0 {
+		return n
+	}
 	for i := range n {
-		b := k.rx[i&(buf.Burst-1)]
-		key := &k.flows.Keys[i&(buf.Burst-1)]
-		reason := stats.DropTooBig // a frame in segments is larger than any output takes
-		switch {
-		case b.NbSegs == 1:
-			reason = parse.Frame(b.Data(), key)
-		case b.OlFlags&buf.TxTCPSeg != 0: // but it will be cut
-			reason = parse.Head(b.Data(), b.Len(), key)
-		}
-		if reason != stats.DropNone {
-			w.dropped(b, in, reason)
-			continue
+		if odd>>i&1 != 0 {
+			if reason := parseOdd(k.rx[i&(buf.Burst-1)], &k.flows.Keys[i&(buf.Burst-1)]); reason != stats.DropNone {
+				w.dropped(k.rx[i&(buf.Burst-1)], in, reason)
+				continue
+			}
 		}
 		if m != i {
-			k.rx[m&(buf.Burst-1)] = b
-			k.flows.Keys[m&(buf.Burst-1)] = *key
+			k.rx[m&(buf.Burst-1)] = k.rx[i&(buf.Burst-1)]
+			k.flows.Keys[m&(buf.Burst-1)] = k.flows.Keys[i&(buf.Burst-1)]
 		}
 		m++
 	}
 	return m
+}
+
+// parseOdd fills the key of a frame that is not of the common case.
+func parseOdd(b *buf.Buf, key *flow.Key) stats.DropReason {
+	switch {
+	case b.NbSegs == 1:
+		return parse.Frame(b.Data(), key)
+	case b.OlFlags&buf.TxTCPSeg != 0: // it will be cut
+		return parse.Head(b.Data(), b.Len(), key)
+	}
+	return stats.DropTooBig // a frame in segments is larger than any output takes
 }
 
 // decide looks the packets up and does what their flows say, all but sending. It
@@ -182,43 +194,53 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 	for miss := w.flows.LookupBurst(&k.flows, w.snap.Generation()); miss != 0; miss &= miss - 1 {
 		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
 	}
+	var tunnels uint32
 	for i := range min(k.flows.Num, buf.Burst) {
 		e := k.flows.Entries[i]
-		if l := &e.Actions; l.Edits != 0 || l.Punt != 0 || !w.plain(i, e) {
+		l, size := &e.Actions, int(k.rx[i].PktLen)
+		switch {
+		case l.Edits != 0 || l.Punt != 0:
+			w.act(r, i, e)
+		case l.Verdict == action.VerdictTunnel && size <= w.tunnelFrame:
+			e.Hit(1, uint64(size))
+			k.tun[i], k.out[i] = &l.Tunnel, w.lay.uplink
+			tunnels |= 1 << i
+		case l.Verdict == action.VerdictOutput && l.Tunnel.Dst == 0 && w.fits(i, l.Out, size):
+			e.Hit(1, uint64(size))
+		default:
 			w.act(r, i, e)
 		}
+	}
+	if tunnels != 0 {
+		w.push(tunnels)
 	}
 	return w.flows.Counters.Steps.Load() - before
 }
 
-// plain is act for nearly all packets: those that go somewhere as they are, and fit.
+// fits reports whether packet i, of size bytes, may go to logical port number as it is.
 //
-//	in:  an entry without edits and copies for the control plane
-//	out: false, and nothing done: act has to do it
-func (w *Worker) plain(i int, e *cache.Entry) bool {
-	k, l := w.work, &e.Actions
-	i &= buf.Burst - 1
-	b := k.rx[i]
-	size := int(b.PktLen)
-	switch l.Verdict {
-	case action.VerdictTunnel:
-		if size > w.tunnelFrame || w.pool.cfg.Endpoint == nil {
-			return false
-		}
-		k.out[i] = w.lay.uplink
-		e.Hit(1, uint64(size))
-		k.drop[i] = w.pool.cfg.Endpoint.Push(b, &l.Tunnel, k.flows.Hashes[i])
-		return true
-	case action.VerdictOutput:
-		out := w.resolve(l.Out)
-		if l.Tunnel.Dst != 0 || out >= MaxPorts || size > w.outs[out].maxFrame {
-			return false
-		}
-		k.out[i], k.drop[i] = out, stats.DropNone
-		e.Hit(1, uint64(size))
-		return true
+//	out: true, out[i] and drop[i]; false, and act has to find out why
+func (w *Worker) fits(i int, number flow.PortNo, size int) bool {
+	out := w.resolve(number)
+	if out >= MaxPorts || size > w.outs[out].maxFrame {
+		return false
 	}
-	return false
+	w.work.out[i&(buf.Burst-1)], w.work.drop[i&(buf.Burst-1)] = out, stats.DropNone
+	return true
+}
+
+// push puts the packets of set into the tunnels tun.
+//
+//	out: drop
+func (w *Worker) push(set uint32) {
+	k := w.work
+	if e := w.pool.cfg.Endpoint; e != nil {
+		e.PushBurst(&k.rx, set, &k.tun, &k.flows.Hashes, &k.drop)
+		return
+	}
+	for ; set != 0; set &= set - 1 {
+		k.drop[bits.TrailingZeros32(set)&(buf.Burst-1)] = stats.DropNoTunnel
+	}
 }
 
 // act does with packet i, from queue r, what entry e says.
