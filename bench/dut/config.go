@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 
+	"baton/bench/topology"
 	"baton/controlplane/model"
 	"baton/dataplane/worker"
 )
@@ -22,6 +23,9 @@ type Config struct {
 	Host    string            `json:"host"`    // which of its hosts this is
 	Sockets string            `json:"sockets"` // folder; VM vm1 listens on vm1.sock there
 	Pairs   int               `json:"pairs"`   // queue pairs offered to each VM; 0 = 1
+
+	Rules      topology.Ruleset `json:"rules"`       // besides the network's
+	MicroFlows int              `json:"micro_flows"` // entries of each worker's exact-match cache; 0 = batond's default
 
 	Buffers int    `json:"buffers"` // 0 = DefaultBuffers
 	Flows   int    `json:"flows"`   // entries of each worker's megaflow cache; 0 = batond's default

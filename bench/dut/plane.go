@@ -122,7 +122,7 @@ func (p *plane) startWorkers(vtep *overlay.Endpoint) (err error) {
 	p.pipe = pipeline.New()
 	p.pool, err = worker.New(worker.Config{
 		Workers: len(c.CPUs), CPUs: c.CPUs, Source: p.packets, Pipeline: p.pipe, Endpoint: vtep,
-		Spin: worker.DefaultSpin, Poll: worker.DefaultPoll, MaxFlows: c.Flows,
+		Spin: worker.DefaultSpin, Poll: worker.DefaultPoll, MaxFlows: c.Flows, MicroFlows: c.MicroFlows,
 	})
 	if err != nil {
 		return err
@@ -142,7 +142,9 @@ func (p *plane) addRules() ([]flow.Binding, error) {
 	if len(config.Rules) == 0 {
 		return nil, fmt.Errorf("the network gives host %q no rules", p.config.Host)
 	}
-	if _, err := p.pipe.Apply(config.Change()); err != nil {
+	change := config.Change()
+	change.SetRules = append(change.SetRules, p.config.Rules.Baton()...)
+	if _, err := p.pipe.Apply(change); err != nil {
 		return nil, err
 	}
 	return config.Bindings, nil

@@ -48,6 +48,7 @@ type OVSOptions struct {
 	VMs     []string // names of vhost-user client ports, whose sockets are Sockets/NAME.sock
 	Sockets string
 	Pairs   int      // queue pairs of NIC and VMs
+	NoEMC   bool     // no exact-match cache
 	Flows   []string // of br-int, in ovs-ofctl's syntax; VMs and the tunnel by name
 }
 
@@ -145,6 +146,9 @@ func (s *OVS) startSwitch() error {
 		fmt.Sprintf("other_config:dpdk-lcore-mask=%#x", 1<<s.o.Control),
 		fmt.Sprintf("other_config:pmd-cpu-mask=%#x", mask),
 		"other_config:dpdk-extra=--no-pci --in-memory --no-telemetry --file-prefix=" + filepath.Base(s.o.Dir),
+	}
+	if s.o.NoEMC {
+		set = append(set, "other_config:emc-insert-inv-prob=0")
 	}
 	if _, err := s.vsctl("--no-wait", "init"); err != nil {
 		return err

@@ -23,6 +23,11 @@ type Plan struct {
 	Numbered bool
 	WarmUp   time.Duration // more than suite.WarmUp; 0 = that
 	Flows    []string      // of OVS, in ovs-ofctl's syntax
+	// Rules are rules besides; OVS's are among Flows.
+	Rules topology.Ruleset
+	// Cold has all systems find packets' flows by masks: OVS without its exact-match cache,
+	// baton with leastMicro entries.
+	Cold bool
 	// Through says that packets come from the NIC, pass a VM and leave by the NIC: these
 	// count, once.
 	Through bool

@@ -20,7 +20,7 @@ type Scenario interface {
 
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
-	return []Scenario{encap{}, decap{}, vm2vm{}, pvp{}, route{}, flows{}, workers{}, ndr, pdr, latency{}, churn{}, memory{}, loopgap{}}
+	return []Scenario{encap{}, decap{}, vm2vm{}, pvp{}, route{}, flows{}, workers{}, ndr, pdr, latency{}, churn{}, memory{}, loopgap{}, rules{}}
 }
 
 // Find is the scenario of a name.

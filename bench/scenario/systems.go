@@ -39,10 +39,18 @@ func (b *Bench) startBaton(p Plan, dir string) (suite.System, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := dut.Start(dut.Config{
+	c := dut.Config{
 		CPUs: b.cpus(p), NIC: p.NIC, Queues: p.Workers, VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), MTU: topology.MTU,
 		Network: network, Host: topology.Host, Sockets: dir, Buffers: dut.DefaultBuffers + p.Kept, Huge: b.Huge, Profile: b.Profile,
-	}, b.LoadCPU)
+		Rules: p.Rules,
+	}
+	if p.Cold {
+		c.MicroFlows = leastMicro
+	}
+	if p.Rules.Num > dut.DefaultFlows/2 { // the caches of all systems have room for all rules' flows
+		c.Flows = 4 * dut.DefaultFlows
+	}
+	d, err := dut.Start(c, b.LoadCPU)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +90,10 @@ func (s batonSystem) Counts() (c suite.Counts, err error) {
 	return c, nil
 }
 
+// leastMicro is the smallest exact-match cache that baton can have: flows one after the
+// other, more than that, never find themselves in it.
+const leastMicro = 64
+
 // ovsSystem is Open vSwitch as a suite.System.
 type ovsSystem struct {
 	ovs     *peer.OVS
@@ -100,7 +112,7 @@ func (b *Bench) startOVS(p Plan, dir string) (suite.System, error) {
 	o := peer.OVSOptions{
 		Dir: dir, CPUs: b.cpus(p), Control: b.LoadCPU, MiB: ovsMiB, NIC: p.NIC,
 		VTEP: topology.HostVTEP.IP, MAC: topology.HostVTEP.MAC.String(), Pairs: p.Workers, Far: topology.FarVTEP.IP.Addr(), FarMAC: topology.FarVTEP.MAC.String(),
-		Sockets: dir, Flows: p.Flows,
+		Sockets: dir, Flows: p.Flows, NoEMC: p.Cold,
 	}
 	for _, v := range p.VMs {
 		o.VMs = append(o.VMs, v.Name)

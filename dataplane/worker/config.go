@@ -39,7 +39,8 @@ type Config struct {
 	Punts    int // frames that may wait for the control plane
 	Handoffs int // packets that may wait between two workers, rounded up to a power of two
 
-	MaxFlows int // entries of each worker's megaflow cache; 0 = the cache's default
+	MaxFlows   int // entries of each worker's megaflow cache; 0 = the cache's default
+	MicroFlows int // entries of each worker's exact-match cache; 0 = the cache's default
 }
 
 // withDefaults is c with the defaults filled in.

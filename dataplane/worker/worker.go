@@ -74,7 +74,7 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	flows, err := cache.New(cache.Config{MegaFlows: p.cfg.MaxFlows, Seed: p.seed}, p.cfg.Pipeline.Counters())
+	flows, err := cache.New(cache.Config{MicroFlows: p.cfg.MicroFlows, MegaFlows: p.cfg.MaxFlows, Seed: p.seed}, p.cfg.Pipeline.Counters())
 	if err != nil {
 		k.close()
 		return nil, err
