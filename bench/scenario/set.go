@@ -13,6 +13,7 @@ type Item struct {
 	Scenario Scenario
 	Flows    []int         // nil = as asked for, or the scenario's own
 	Sizes    []report.Size // nil = as asked for, or 64 bytes
+	Runs     int           // 0 = as asked for, or the set's
 }
 
 // Set is scenarios that are run together.
@@ -29,23 +30,25 @@ type Set struct {
 func Sets() []Set {
 	return []Set{
 		{
-			Name: "standard", About: "all that targets are about, about 20 minutes", Peers: []string{OVS, Testpmd}, Runs: 5, Length: time.Second,
+			Name: "standard", About: "all that targets are about, about 20 minutes", Peers: []string{OVS, Testpmd}, Runs: 5, Length: 600 * time.Millisecond,
 			Items: []Item{
-				{encap{}, []int{1, 1000, 10_000, 100_000, 1_000_000}, nil},
-				{decap{}, []int{1, 1000, 10_000, 100_000}, nil},
-				{vm2vm{}, []int{1, 10_000}, nil},
-				{encap{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
-				{decap{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
-				{vm2vm{}, []int{1000}, []report.Size{512, 1518, report.IMIX}},
-				{route{}, []int{1, 100_000}, nil},
-				{pvp{}, []int{1, 1000}, nil},
-				{flows{}, []int{100_000}, nil},
-				{workers{}, []int{1000}, nil},
+				{Scenario: encap{}, Flows: []int{1, 1000, 10_000, 100_000, 1_000_000}},
+				{Scenario: decap{}, Flows: []int{1, 1000, 10_000, 100_000}},
+				{Scenario: vm2vm{}, Flows: []int{1, 10_000}},
+				{Scenario: encap{}, Flows: []int{1000}, Sizes: []report.Size{512, 1518, report.IMIX}},
+				{Scenario: decap{}, Flows: []int{1000}, Sizes: []report.Size{512, 1518, report.IMIX}},
+				{Scenario: vm2vm{}, Flows: []int{1000}, Sizes: []report.Size{512, 1518, report.IMIX}},
+				{Scenario: route{}, Flows: []int{1, 100_000}},
+				{Scenario: pvp{}, Flows: []int{1, 1000}},
+				{Scenario: flows{}, Flows: []int{100_000}},
+				{Scenario: workers{}, Flows: []int{1000}},
+				{Scenario: ndr, Flows: []int{1000}, Runs: 1}, {Scenario: pdr, Flows: []int{1000}, Runs: 1},
+				{Scenario: latency{}, Runs: 1}, {Scenario: churn{}, Runs: 1}, {Scenario: memory{}, Runs: 1}, {Scenario: loopgap{}, Runs: 1},
 			},
 		},
 		{
 			Name: "quick", About: "few cases and short trials, about 2 minutes", Peers: []string{OVS}, Runs: 3, Length: 300 * time.Millisecond,
-			Items: []Item{{encap{}, []int{1, 100_000}, nil}, {decap{}, []int{1, 100_000}, nil}, {vm2vm{}, []int{1, 10_000}, nil}},
+			Items: []Item{{Scenario: encap{}, Flows: []int{1, 100_000}}, {Scenario: decap{}, Flows: []int{1, 100_000}}, {Scenario: vm2vm{}, Flows: []int{1, 10_000}}},
 		},
 	}
 }

@@ -24,7 +24,7 @@ var (
 func (t throughput) Name() string { return t.name }
 
 func (t throughput) About() string {
-	return fmt.Sprintf("highest rate from VM to VM at which no more than %g %% is lost", 100*t.part)
+	return fmt.Sprintf("highest rate from VM to VM at which no more than %.2g %% is lost", 100*t.part)
 }
 
 func (t throughput) Run(ctx context.Context, b *Bench) error {

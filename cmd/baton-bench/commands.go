@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type flags struct {
 	scenario.Options
 	flows, sizes []string
 	set          string
+	runs         bool // given: comes before what a set has
 	json, dir    string
 }
 
@@ -100,7 +102,7 @@ func (f *flags) choose(names []string, given func(flag string) bool) (items []sc
 		if !given("peer") {
 			f.Peers = s.Peers
 		}
-		if !given("runs") {
+		if f.runs = given("runs"); !f.runs {
 			f.Runs = s.Runs
 		}
 		if !given("duration") {
@@ -170,6 +172,10 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 		}
 		if f.Sizes == nil {
 			b.Sizes = i.Sizes
+		}
+		b.Runs = cmp.Or(i.Runs, f.Runs)
+		if f.runs {
+			b.Runs = f.Runs
 		}
 		if err := i.Scenario.Run(ctx, b); err != nil {
 			return nil, err
