@@ -3,7 +3,7 @@
 //
 //	to the wire                                   from the wire
 //	frame                                         outer frame
-//	  | Push                                        | Receive
+//	  | Push, PushBurst                             | Receive
 //	  v                                             +--> Deliver: inner frame, metadata in flow.Key
 //	outer Ethernet IPv4 UDP Geneve option | frame   +--> Reply:   ARP or echo reply, made in place
 //	     14    +   20 + 8 +   8   +  12   = 62      +--> Drop:    with a reason
