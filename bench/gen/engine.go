@@ -82,6 +82,7 @@ func newEngine(ends []*end, hz uint64) *engine {
 func (e *engine) load(l Load) error {
 	for _, n := range e.ends {
 		for _, s := range n.senders {
+			s.pace.wait(e.ended) // if the thread did not run just before, nobody has counted yet what it missed
 			s.drop()
 			if err := buf.FreeOffHeap(s.v); err != nil {
 				return err
@@ -173,6 +174,7 @@ func (e *engine) drain() {
 	e.ended, e.quiet = tsc.Read(), true
 	for _, n := range e.ends {
 		for _, s := range n.senders {
+			s.pace.wait(e.ended) // if the thread did not run just before, nobody has counted yet what it missed
 			s.drop()
 		}
 	}

@@ -66,7 +66,8 @@ func TestLoop(t *testing.T) {
 			if s.Latency.Count() != s.Received {
 				t.Errorf("%s: %d latencies of %d packets", name, s.Latency.Count(), s.Received)
 			}
-			if due := s.Offered * r.Length.Seconds(); s.Offered > 0 && float64(s.Sent+s.Missed+s.Refused) < 0.99*due-2 {
+			const behind = 256 // packets that may wait to be sent at the end
+			if due := s.Offered * r.Length.Seconds(); s.Offered > 0 && float64(s.Sent+s.Missed+s.Refused) < 0.99*due-behind {
 				t.Errorf("%s: %d sent, %d missed, %d refused of %.0f", name, s.Sent, s.Missed, s.Refused, due)
 			}
 			if want := name == "all" && i == 2; want != (s.NewFlows > 0) || s.FirstsIn != s.NewFlows {
