@@ -136,6 +136,7 @@ type sender struct {
 	waiting int
 	flows   [buf.Burst]uint32
 
+	held    bool // the end took less than all since the last take of the pacer's
 	sent    uint64
 	refused uint64 // given up since the end took nothing
 }
@@ -147,7 +148,7 @@ func (s *sender) restart(now uint64, epoch uint8, hz uint64) {
 	s.pace.start(now, s.spec.Rate, hz)
 	s.pick.fresh.start(now, s.spec.Flows.New, hz)
 	s.pick.base = s.pick.newest
-	s.sent, s.refused = 0, 0
+	s.sent, s.refused, s.held = 0, 0, false
 }
 
 // drop frees what was not taken.
@@ -159,13 +160,19 @@ func (s *sender) drop() {
 // turn sends what is due.
 func (s *sender) turn(now uint64) {
 	if s.waiting == 0 {
+		before := s.pace.gaveUp
 		n := s.pace.take(now, s.spec.Least, s.spec.Burst)
+		if s.held {
+			s.refused += s.pace.gaveUp - before
+		}
 		if n == 0 {
 			return
 		}
 		s.fill(n, now)
+		s.held = false
 	} else {
 		s.refused += s.pace.wait(now)
+		s.held = true
 	}
 	took := s.queue.Tx(s.cache, s.v, s.waiting)
 	s.sent += uint64(took)

@@ -150,8 +150,14 @@ func (s *OVS) startSwitch() error {
 	if s.o.NoEMC {
 		set = append(set, "other_config:emc-insert-inv-prob=0")
 	}
-	if _, err := s.vsctl("--no-wait", "init"); err != nil {
-		return err
+	// The socket is there before anybody listens on it.
+	var refused error
+	err := await("its database", 10*time.Second, func() bool {
+		_, refused = s.vsctl("--no-wait", "init")
+		return refused == nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, refused)
 	}
 	if _, err := s.vsctl(set...); err != nil {
 		return err
@@ -164,7 +170,7 @@ func (s *OVS) startSwitch() error {
 	if err := awaitPath(s.path("vswitchd.ctl"), 20*time.Second); err != nil {
 		return err
 	}
-	err := await("DPDK of its", 10*time.Second, func() bool {
+	err = await("DPDK of its", 10*time.Second, func() bool {
 		out, err := s.vsctl("get", "Open_vSwitch", ".", "dpdk_initialized")
 		return err == nil && strings.Contains(out, "true")
 	})

@@ -102,32 +102,32 @@ func lossPart(n gen.StreamResult) float64 {
 	return 1 - float64(min(n.Received, due))/float64(due)
 }
 
-// mostLate is the part of the due packets that the generator may be late for in a trial
-// that counts as good.
+// mostLate is the part of the due packets that the generator may be late for before it, not
+// the system, counts as what ended a search.
 const mostLate = 0.02
 
-// search finds the highest rate of a stream at which no more than a part is lost. Limited
-// says that the generator, not the system, was the end of it.
-func (s shots) search(st gen.Stream, part float64) (found suite.Found, limited bool, err error) {
+// search finds the highest rate of a stream at which no more than a part is lost, as it was
+// achieved. Limited says that the generator could send no faster.
+func (s shots) search(st gen.Stream, part float64) (rate float64, limited bool, err error) {
 	st.Rate = 0
 	open, _, err := s.shoot(st, s.b.shotLength())
 	if err != nil {
-		return found, false, err
+		return 0, false, err
 	}
-	late := false
+	achieved := map[float64]float64{} // by the rate that was asked for; the longest trials come last
 	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.shotLength(), Try: func(rate float64, length time.Duration) (bool, error) {
 		st.Rate = rate
 		r, _, err := s.shoot(st, length)
 		if err != nil {
 			return false, err
 		}
-		n := r.Streams[0]
-		late = float64(n.Missed) > mostLate*rate*r.Length.Seconds()
-		return lossPart(n) <= part && !late, nil
+		achieved[rate] = r.Streams[0].Rate
+		return lossPart(r.Streams[0]) <= part, nil
 	}}
 	if search.Max == 0 {
-		return found, false, errors.New("nothing can be sent: the system takes no packets")
+		return 0, false, errors.New("nothing can be sent: the system takes no packets")
 	}
-	found, err = search.Run()
-	return found, late, err
+	found, err := search.Run()
+	rate = achieved[found.Rate]
+	return rate, rate < (1-mostLate)*found.Rate, err
 }

@@ -38,11 +38,11 @@ func (t throughput) Run(ctx context.Context, b *Bench) error {
 					if err := ctx.Err(); err != nil {
 						return err
 					}
-					f, limited, err := s.search(p.Load.Streams[0], t.part)
+					rate, limited, err := s.search(p.Load.Streams[0], t.part)
 					if err != nil {
 						return err
 					}
-					m.add(f.Rate / 1e6)
+					m.add(rate / 1e6)
 					if limited {
 						m.name = "rate (the generator's limit)"
 					}
