@@ -17,16 +17,16 @@ import (
 type Burst struct {
 	Num     int                 // packets, 0..buf.Burst
 	Keys    [buf.Burst]flow.Key // set by the caller
-	Hashes  [buf.Burst]uint64   // set by Cache.Hash
+	Hashes  [buf.Burst]uint64   // set by Cache.Hash: flow.PathHash
 	Entries [buf.Burst]*Entry   // set by LookupBurst and Miss
 }
 
 // Config is the sizes of a Cache.
 type Config struct {
-	// MicroFlows is how many keys the exact-match cache holds: 96 bytes each;
-	// rounded up to a power of two. 0: 8192.
+	// MicroFlows is how many keys the exact-match cache knows: 8 bytes each; rounded
+	// up to a power of two. 0: 8192.
 	MicroFlows int
-	// MegaFlows is how many entries the masked cache holds: about 400 bytes each,
+	// MegaFlows is how many entries the masked cache holds: about 512 bytes each,
 	// their rules included; rounded up to a power of two. 0: 65536.
 	MegaFlows int
 	// Seed of the hashes: random for each process.
@@ -58,6 +58,11 @@ type Cache struct {
 	evict uint32 // where room goes on
 	spare uint32 // set of the spare entries that this burst uses
 	maps  [][]byte
+
+	search search                // LookupBurst's
+	missed bool                  // fresh or stale are of meaning
+	fresh  [maxMasks / 64]uint64 // set of the masks under which Miss made entries in this burst
+	stale  [buf.Burst]uint32     // entry of an older generation that a packet found, +1; 0: none
 }
 
 // Limits of Config: below one bucket a cache makes no sense, above, the numbers
@@ -85,19 +90,18 @@ func New(cfg Config, rules *pipeline.Counters) (*Cache, error) {
 	numMicro, numMega := power2(cfg.MicroFlows), power2(cfg.MegaFlows)
 	c := &Cache{rules: rules, res: new(pipeline.Result)}
 	microBuckets, err1 := offHeap[microBucket](c, numMicro/microWays)
-	microKeys, err2 := offHeap[microKey](c, numMicro)
-	megaBuckets, err3 := offHeap[megaBucket](c, numMega/megaWays)
+	megaBuckets, err2 := offHeap[megaBucket](c, numMega/megaWays)
 	// Besides the entries in buckets, a spare one for each packet of a burst.
-	entries, err4 := offHeap[Entry](c, numMega+buf.Burst)
+	entries, err3 := offHeap[Entry](c, numMega+buf.Burst)
 	// Two blocks an entry, and enough for a burst of the longest walks.
-	blocks, err5 := offHeap[block](c, 2*numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
-	for _, err := range []error{err1, err2, err3, err4, err5} {
+	blocks, err4 := offHeap[block](c, 2*numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
+	for _, err := range []error{err1, err2, err3, err4} {
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("cache: %d microflows and %d megaflows: %w", numMicro, numMega, err)
 		}
 	}
-	c.micro.init(microBuckets, microKeys)
+	c.micro.init(microBuckets)
 	c.mega.init(megaBuckets, entries, cfg.Seed)
 	c.mega.refs.init(blocks)
 	return c, nil
@@ -120,6 +124,8 @@ func offHeap[T any](c *Cache, n int) ([]T, error) {
 		return nil, err
 	}
 	c.maps = append(c.maps, mem)
+	// Fewer misses of the TLB; where the kernel has no such pages, ordinary ones do.
+	_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
 	// SAFETY: the mapping is n*Sizeof(T) long, page aligned, zeroed, and kept until Close.
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n), nil
 }
@@ -145,13 +151,4 @@ func (c *Cache) Tick() { c.now += 1 << 32 }
 func (c *Cache) Len() int { return c.mega.num }
 
 // NumMasks is the number of masks in use.
-func (c *Cache) NumMasks() int { return c.mega.numMasks }
-
-// Hash sets b.Hashes of the first b.Num keys.
-//
-//	alloc: 0
-func (c *Cache) Hash(b *Burst) {
-	for i := range min(b.Num, buf.Burst) {
-		b.Hashes[i] = flow.Hash(&b.Keys[i], c.mega.seed)
-	}
-}
+func (c *Cache) NumMasks() int { return c.mega.masks.num }

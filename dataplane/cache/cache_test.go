@@ -68,8 +68,8 @@ func TestBoundedUnderManyFlows(t *testing.T) {
 		var entries [buf.Burst]*cache.Entry
 		copy(entries[:], b.Entries[:])
 		for i, e := range entries {
-			if e.Key.IPSrc != b.Keys[i].IPSrc && e.Key != (flow.Key{}) {
-				t.Fatalf("burst %d, packet %d: entry is for %s, packet is %s", n, i, e.Key, b.Keys[i])
+			if k := c.KeyOf(e); k.IPSrc != b.Keys[i].IPSrc && k != (flow.Key{}) {
+				t.Fatalf("burst %d, packet %d: entry is for %s, packet is %s", n, i, k, b.Keys[i])
 			}
 		}
 	}

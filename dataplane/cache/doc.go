@@ -1,16 +1,21 @@
 // Package cache has a worker's flow caches: what the slow path once found out,
 // kept for the packets that follow.
 //
-//	key --Micro--> entry          exact match, one bucket (a cache line) and one key
-//	      | miss
-//	      +-Mega--> entry         key under each mask in use, one bucket a mask
-//	          | miss or stale
-//	          +-walk--> new entry
+//	keys of a burst
+//	   +--Micro--> entry       hash of the whole key to an entry; only while masks are many and it finds something
+//	   | rest
+//	   +--Mega---> entry       mask by mask, all packets at once: one bucket a mask
+//	       | rest, or stale
+//	       +--walk--> new entry
 //
-// Both have a fixed size. Among the entries that compete for a bucket, Mega
-// forgets the one that was not used for longest, Micro any: any number of flows
-// fits, for the price of walking again, or of asking Mega. All of it lies outside
-// Go's heap.
+// Under each mask only the words that it covers are hashed and compared, so that with few
+// masks, as usual, a masked lookup is as cheap as an exact one and any number of flows
+// shares an entry. A burst goes through hashing, buckets and entries together, each step
+// loading what the next one needs.
+//
+// Both have a fixed size. Among the entries that compete for a bucket, Mega forgets one
+// that was not used for long, Micro any: any number of flows fits, for the price of walking
+// again, or of asking Mega. All of it lies outside Go's heap.
 //
 // An entry is of one generation of the pipeline. LookupBurst hands out entries
 // of the asked generation only, so no packet goes by a rule that a barrier said

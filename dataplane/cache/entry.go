@@ -6,24 +6,34 @@ import (
 	"baton/dataplane/stats"
 )
 
-// Entry is one megaflow: packets whose key agrees with Key in the bits of Mask
-// get Actions.
+// Entry is one megaflow: packets whose key agrees with its key in the bits of its
+// mask get Actions. It is four cache lines, of which a packet that only leaves, by
+// a port or in a tunnel, touches the first and the third:
+//
+//	0  counters, where the packet goes
+//	1  edits
+//	2  generation, mask, key: nothing here is written by a hit
+//	3  the rest of a long key, bookkeeping
 //
 //	owner: the cache; valid until the next LookupBurst
 type Entry struct {
 	Packets stats.Counter // since the entry was made
 	Bytes   stats.Counter // since the entry was made
 	used    uint64        // Cache.now at the last hit
-	gen     uint64        // of the pipeline
-	stamp   uint32        // grows with each new life of the entry; 0: never used
-	mask    uint32        // number of the mask
-	refs    uint32        // first block of the rules used, 0: none
 
 	Actions action.List
-	Key     flow.Key // under the mask
+
+	gen  uint64 // of the pipeline; 0: not in use
+	mask uint32 // number of the mask
+	refs uint32 // first block of the rules used, 0: none
+	key  packed // under the mask
 
 	credited, creditedBytes uint64 // of the counters: what the rules were told
+	_                       [2]uint64
 }
+
+// entrySize is the size of an Entry in bytes; the assembly relies on it.
+const entrySize = 256
 
 // Hit counts packets that go by the entry.
 //

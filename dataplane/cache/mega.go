@@ -3,172 +3,105 @@ package cache
 import (
 	"math/bits"
 
+	"baton/dataplane/buf"
 	"baton/dataplane/flow"
 )
 
-// megaWays is how many entries compete for a bucket: 16 signatures are one cache line.
+// megaWays is how many entries compete for a bucket.
 const megaWays = 16
 
-// maxMasks bounds the masks in use, and so the time of a miss. Each mask costs
-// one bucket to look at; the pipeline's rules decide how many there are.
-const maxMasks = 128
+// megaBucket is half a cache line of tags. A tag is odd; 0 is an empty way.
+type megaBucket [megaWays]uint16
 
-// megaBucket is one cache line. A signature is never 0; 0 is an empty way.
-type megaBucket [megaWays]uint32
-
-// mask is a mask in use.
-type mask struct {
-	mask flow.Key
-	num  uint32 // entries with it
-	hits uint64 // since the order was last made
-}
+// tagOf is the tag of a hash.
+func tagOf(hash uint64) uint16 { return uint16(hash) | 1 }
 
 // mega is the masked cache: a tuple space over one hash table. The entry of way
 // w of bucket b is entries[b*megaWays+w], so that it needs no memory to be found.
 type mega struct {
+	masks   masks
 	buckets []megaBucket
 	entries []Entry
 	refs    refPool
 	shift   uint
 	seed    uint64
-
-	masks    [maxMasks]mask
-	order    [maxMasks]uint32 // masks in use, most hits first
-	numMasks int
-	num      int // entries in use
-	lookups  uint32
+	turn    uint32 // where victim looks next
+	num     int    // entries in use
 }
 
 // init takes memory for the buckets; their number is a power of two.
 func (m *mega) init(buckets []megaBucket, entries []Entry, seed uint64) {
 	m.buckets, m.entries, m.seed = buckets, entries, seed
 	m.shift = uint(64 - bits.Len(uint(len(buckets)-1)))
-	for i := range m.masks {
-		m.order[i] = uint32(i)
-	}
+	m.masks.init()
 }
 
-// hash is the hash of k under mask number id: its bucket and its signature.
-func (m *mega) hash(k *flow.Key, id uint32) (bucket uint, sig uint32) {
-	h := flow.HashMasked(k, &m.masks[id].mask, m.seed+uint64(id))
-	return uint(h >> m.shift), uint32(h) | 1
-}
+// seedOf is the seed for mask number id.
+func (m *mega) seedOf(id uint32) uint64 { return m.seed + uint64(id)*mix[1] }
 
-// lookup is the number of an entry that k agrees with, of generation gen; if
-// there is only one of another generation, that one; else false.
-func (m *mega) lookup(k *flow.Key, gen uint64) (at uint32, ok bool) {
-	for o := range m.numMasks {
-		id := m.order[o]
-		i, found := m.find(k, id)
-		if !found {
-			continue
-		}
-		if m.entries[i].gen == gen {
-			m.hit(id)
-			return i, true
-		}
-		if !ok {
-			at, ok = i, true
-		}
-	}
-	return at, ok
-}
+// hash is the hash of k under mask number id.
+func (m *mega) hash(k *flow.Key, id uint32) uint64 { return m.masks.all[id].hash(k, m.seedOf(id)) }
 
-// find is the number of the entry with mask id that k agrees with; there is one at the most.
+// find is the number of the entry with mask id that k agrees with; there is one
+// at the most. It is the plain version of findAll.
 func (m *mega) find(k *flow.Key, id uint32) (at uint32, ok bool) {
-	n, sig := m.hash(k, id)
-	for w, s := range &m.buckets[n] {
-		if s != sig {
+	h := m.hash(k, id)
+	n, tag := h>>m.shift, tagOf(h)
+	for w, t := range &m.buckets[n] {
+		if t != tag {
 			continue
 		}
-		i := uint32(n*megaWays + uint(w))
-		e := &m.entries[i]
-		if e.mask == id && k.EqualMasked(&e.Key, &m.masks[id].mask) {
+		i := uint32(n*megaWays) + uint32(w)
+		if e := &m.entries[i]; e.mask == id && m.masks.all[id].equal(k, &e.key) {
 			return i, true
 		}
 	}
 	return 0, false
 }
 
-// hit counts a hit of a mask; now and then the masks are put in order, so that
-// those with most hits are asked first.
-func (m *mega) hit(id uint32) {
-	m.masks[id].hits++
-	if m.lookups++; m.lookups%4096 != 0 {
-		return
-	}
-	used := m.order[:m.numMasks]
-	for i := 1; i < len(used); i++ {
-		for j := i; j > 0 && m.masks[used[j]].hits > m.masks[used[j-1]].hits; j-- {
-			used[j], used[j-1] = used[j-1], used[j]
-		}
-	}
-	for _, id := range used {
-		m.masks[id].hits /= 2
+// search is what a search through the masks works with.
+type search struct {
+	list [buf.Burst]uint8  // packets that are not found yet
+	num  int               // of them
+	hash [buf.Burst]uint64 // of those in list
+	ways [buf.Burst]uint32 // of those in list: ways of the bucket with its tag
+}
+
+// all makes the search one for all of num packets.
+func (s *search) all(num int) {
+	s.num = num
+	for i := range num {
+		s.list[i&(buf.Burst-1)] = uint8(i)
 	}
 }
 
-// findMask is the number of a mask in use; false if it is not in use.
-func (m *mega) findMask(k *flow.Key) (id uint32, ok bool) {
-	for _, id := range m.order[:m.numMasks] {
-		if m.masks[id].mask == *k {
-			return id, true
-		}
-	}
-	return 0, false
-}
-
-// useMask is the number of mask k, put in use if it was not. If all are in use
-// it is the exact mask instead: an entry may always depend on more bits.
-func (m *mega) useMask(k *flow.Key) uint32 {
-	if id, ok := m.findMask(k); ok {
-		return id
-	}
-	if m.numMasks >= maxMasks-1 {
-		// The last place is the exact mask's.
-		if id, ok := m.findMask(&exact); ok {
-			return id
-		}
-		k = &exact
-	}
-	id := m.order[m.numMasks]
-	m.masks[id] = mask{mask: *k}
-	m.numMasks++
-	return id
-}
-
-// exact is the mask of all bits.
-var exact = func() (k flow.Key) {
-	w := k.Words()
-	for i := range w {
-		w[i] = ^uint64(0)
-	}
-	return k
-}()
-
-// dropMask puts a mask out of use.
-func (m *mega) dropMask(id uint32) {
-	for o := range m.numMasks {
-		if m.order[o] == id {
-			copy(m.order[o:m.numMasks], m.order[o+1:m.numMasks])
-			m.numMasks--
-			m.order[m.numMasks] = id
-			return
-		}
-	}
+// candidates finds out, for each packet of the list, which ways of its bucket have
+// its tag under mask id, and starts loading what comes next.
+func (m *mega) candidates(s *search, keys *[buf.Burst]flow.Key, id uint32) {
+	m.masks.all[id].hashAll(keys, &s.list, s.num, m.seedOf(id), &s.hash)
+	prefetchMega(&m.buckets[0], &s.hash, s.num, m.shift)
+	matchMega(&m.buckets[0], &m.entries[0], &s.hash, &s.ways, s.num, m.shift)
 }
 
 // victim is the place in a bucket for a new entry: an empty one, or that of the
-// entry that was not used for longest. False if all were used just now.
-func (m *mega) victim(bucket uint, now uint64) (at uint32, ok bool) {
+// one among four, taken in turn, that was not used for longest. (To ask all costs
+// a line of memory each.) False if all were used just now.
+func (m *mega) victim(bucket uint64, now uint64) (at uint32, ok bool) {
 	first := uint32(bucket * megaWays)
-	oldest := now
-	for w := range uint32(megaWays) {
-		if m.buckets[bucket][w] == 0 {
-			return first + w, true
+	for w, t := range &m.buckets[bucket] {
+		if t == 0 {
+			return first + uint32(w), true
 		}
-		if used := m.entries[first+w].used; used < oldest {
-			at, ok, oldest = first+w, true, used
+	}
+	m.turn += 4
+	oldest := now
+	for n := range uint32(megaWays) {
+		i := first + (m.turn+n)%megaWays
+		if used := m.entries[i].used; used < oldest {
+			at, ok, oldest = i, true, used
+		}
+		if ok && n >= 3 {
+			break
 		}
 	}
 	return at, ok

@@ -3,11 +3,11 @@ package cache
 import (
 	"math/bits"
 
-	"baton/dataplane/flow"
+	"baton/dataplane/buf"
 )
 
-// microWays is how many keys compete for a bucket: 8 signatures and 8 numbers
-// of entries are one cache line.
+// microWays is how many keys compete for a bucket: 8 signatures and 8 numbers of
+// entries are one cache line.
 const microWays = 8
 
 // microBucket is one cache line.
@@ -16,66 +16,69 @@ type microBucket struct {
 	entry [microWays]uint32 // number of the megaflow entry
 }
 
-// microKey is a whole key, and the life of the entry that it leads to.
-type microKey struct {
-	key   flow.Key
-	stamp uint32 // Entry.stamp; 0: empty
-	_     uint32
-}
-
-// micro is the exact-match cache.
+// micro leads from the hash of a whole key to the entry that was found for such a
+// key. It keeps no keys: whether an entry is the packet's is a question to the
+// entry, whose mask and key say it. So whatever stands here, no packet gets a
+// wrong entry.
+//
+// It pays only where entries have many masks, and then only if packets find
+// something: adapt decides.
 type micro struct {
 	buckets []microBucket
-	keys    []microKey // way w of bucket b is keys[b*microWays+w]
-	shift   uint       // of a hash, to get a bucket
-	turn    uint32     // whom to replace next
+	shift   uint   // of a hash, to get a bucket
+	turn    uint32 // whom to replace next
+	hash    [buf.Burst]uint64
+
+	on     bool
+	age    int    // windows for which it is on, or for how many more it stays off
+	bursts uint32 // of this window so far
+	asked  uint32 // packets in this window
+	found  uint32 // of them, here
+	probes uint32 // masks asked for packets in this window
 }
 
 // init takes memory for the buckets; their number is a power of two.
-func (m *micro) init(buckets []microBucket, keys []microKey) {
-	m.buckets, m.keys = buckets, keys
+func (m *micro) init(buckets []microBucket) {
+	m.buckets = buckets
 	m.shift = uint(64 - bits.Len(uint(len(buckets)-1)))
 }
 
-// bucket is the number of the bucket for a hash.
-func (m *micro) bucket(hash uint64) uint { return uint(hash >> m.shift) }
-
-// lookup is the entry for a key, nil if the cache has none.
-func (m *micro) lookup(k *flow.Key, hash uint64, mg *mega) *Entry {
-	n := m.bucket(hash)
-	bucket := &m.buckets[n]
-	for w := range bucket.sig {
-		if bucket.sig[w] != uint32(hash) {
-			continue
-		}
-		mk := &m.keys[n*microWays+uint(w)]
-		e := &mg.entries[bucket.entry[w]]
-		if mk.stamp != 0 && mk.stamp == e.stamp && *mk.key.Words() == *k.Words() {
-			return e
+// insert remembers that a key with this hash leads to entry number at.
+func (m *micro) insert(hash uint64, at uint32) {
+	b := &m.buckets[hash>>m.shift]
+	m.turn++
+	way := m.turn % microWays
+	for w := range b.sig {
+		if b.sig[w] == uint32(hash) {
+			way = uint32(w)
 		}
 	}
-	return nil
+	b.sig[way], b.entry[way] = uint32(hash), at
 }
 
-// insert remembers that key k leads to entry number at.
-func (m *micro) insert(k *flow.Key, hash uint64, at, stamp uint32, mg *mega) {
-	n := m.bucket(hash)
-	bucket := &m.buckets[n]
-	way := -1
-	for w := range bucket.sig {
-		mk := &m.keys[n*microWays+uint(w)]
-		if mk.stamp != 0 && bucket.sig[w] == uint32(hash) && *mk.key.Words() == *k.Words() {
-			way = w
-			break
+// What adapt goes by.
+const (
+	microWindow = 1024 // bursts after which it decides
+	microProbes = 3    // masks that a packet costs at the most without micro
+	microWarm   = 8    // windows in which it may fill itself: what it has room for by default
+	microRest   = 64   // windows after which it is tried again
+)
+
+// adapt decides, at the end of a window, whether the next one uses micro: it costs
+// about what three masks do, and as much again if it finds nothing.
+func (m *micro) adapt() {
+	m.bursts = 0
+	asked, found, probes := m.asked, m.found, m.probes
+	m.asked, m.found, m.probes = 0, 0, 0
+	switch {
+	case m.on:
+		m.age++
+		if m.age > microWarm && found < asked/4 {
+			m.on, m.age = false, microRest
 		}
-		if way < 0 && (mk.stamp == 0 || mk.stamp != mg.entries[bucket.entry[w]].stamp) {
-			way = w // empty, or its entry has ended
-		}
+	case m.age > 0:
+		m.age--
+	case probes > microProbes*asked:
+		m.on = true
 	}
-	if way < 0 {
-		m.turn++
-		way = int(m.turn % microWays)
-	}
-	bucket.sig[way], bucket.entry[way] = uint32(hash), at
-	m.keys[n*microWays+uint(way)] = microKey{key: *k, stamp: stamp}
 }

@@ -46,7 +46,7 @@ func (c *Cache) Dump(at int, out []Flow) (next, num int) {
 			return at, num
 		}
 		out[num] = Flow{
-			Key: e.Key, Mask: c.mega.masks[e.mask].mask, Actions: e.Actions,
+			Key: c.mega.masks.all[e.mask].unpack(&e.key), Mask: c.mega.masks.all[e.mask].key, Actions: e.Actions,
 			Packets: e.Packets.Load(), Bytes: e.Bytes.Load(), Generation: e.gen, Idle: c.idle(e),
 		}
 		num++

@@ -47,3 +47,14 @@ func HashMasked(k, m *Key, seed uint64) uint64 {
 	h ^= fold(w[8]&x[8]^mix4^seed, w[9]&x[9]^mix5^turned)
 	return fold(h^mix5, seed|mix0)
 }
+
+// PathHash is a hash of what the packets of one flow have in common and those of others
+// have not: MAC and IP addresses, protocol and ports. Where it comes in by, and DSCP and
+// ECN, which may change on the way, do not count. It chooses among paths and queues.
+//
+//	alloc: 0
+func PathHash(k *Key, seed uint64) uint64 {
+	const class = 0xff00 // TOS
+	w, turned := k.Words(), bits.RotateLeft64(seed, 32)
+	return fold(w[3]^w[5]^mix0^seed, w[4]^w[7]^mix1^turned) ^ fold(w[6]^w[9]&^class^mix2^seed, w[8]^mix3^turned)
+}
