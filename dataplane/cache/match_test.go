@@ -85,31 +85,37 @@ func TestHashAllIsHash(t *testing.T) {
 
 // TestHashSpreads: keys that differ as neighbouring addresses do fill all buckets alike.
 func TestHashSpreads(t *testing.T) {
-	var m flow.Key
-	m.EthType, m.IPDst, m.L4Dst = 0xffff, [16]byte{255, 255, 255, 255}, 0xffff
-	s := sparseOf(&m)
-	for seed := range uint64(20) {
-		for shape, key := range map[string]func(n int) flow.Key{
-			"addresses": func(n int) flow.Key {
-				return flow.Key{EthType: 0x800, IPDst: [16]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}}
-			},
-			"ports": func(n int) flow.Key { return flow.Key{EthType: 0x800, L4Dst: uint16(n)} },
-			"both": func(n int) flow.Key {
-				return flow.Key{EthType: 0x800, IPDst: [16]byte{10, 0, 0, byte(n)}, L4Dst: uint16(n >> 8)}
-			},
-		} {
-			const num, buckets, shift = 16384, 2048, 64 - 11
-			var fill [buckets]int
-			most := 0
-			for n := range num {
-				k := key(n)
-				b := &fill[s.hash(&k, seed)>>shift]
-				*b++
-				most = max(most, *b)
-			}
-			if most > 30 { // 8 on average; above 30 at random: one in a million
-				t.Errorf("seed %d, %s: %d of %d keys in one of %d buckets", seed, shape, most, num, buckets)
-			}
+	all := [16]byte{255, 255, 255, 255}
+	for _, m := range []flow.Key{{EthType: 0xffff, IPDst: all, L4Dst: 0xffff}, {EthType: 0xffff, IPSrc: [16]byte{0x80}, IPDst: all, L4Dst: 0xffff}} {
+		s := sparseOf(&m)
+		for seed := range uint64(20) {
+			spreads(t, &s, seed)
+		}
+	}
+}
+
+// spreads puts sets of keys under a mask into buckets.
+func spreads(t *testing.T, s *sparse, seed uint64) {
+	for shape, key := range map[string]func(n int) flow.Key{
+		"addresses": func(n int) flow.Key {
+			return flow.Key{EthType: 0x800, IPDst: [16]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}}
+		},
+		"ports": func(n int) flow.Key { return flow.Key{EthType: 0x800, L4Dst: uint16(n)} },
+		"both": func(n int) flow.Key {
+			return flow.Key{EthType: 0x800, IPDst: [16]byte{10, 0, 0, byte(n)}, L4Dst: uint16(n >> 8)}
+		},
+	} {
+		const num, buckets, shift = 16384, 2048, 64 - 11
+		var fill [buckets]int
+		most := 0
+		for n := range num {
+			k := key(n)
+			b := &fill[s.hash(&k, seed)>>shift]
+			*b++
+			most = max(most, *b)
+		}
+		if most > 30 { // 8 on average; above 30 at random: one in a million
+			t.Errorf("seed %d, %s: %d of %d keys in one of %d buckets", seed, shape, most, num, buckets)
 		}
 	}
 }
