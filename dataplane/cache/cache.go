@@ -59,6 +59,7 @@ type Cache struct {
 	spare uint32 // set of the spare entries that this burst uses
 	maps  [][]byte
 
+	same   [maxHints]same        // by hintOf
 	search search                // LookupBurst's
 	missed bool                  // fresh or stale are of meaning
 	fresh  [maxMasks / 64]uint64 // set of the masks under which Miss made entries in this burst

@@ -2,6 +2,8 @@
 // kept for the packets that follow.
 //
 //	keys of a burst
+//	   +--same---> entry       the one that the last packet from there went by
+//	   | rest
 //	   +--Micro--> entry       hash of the whole key to an entry; only while masks are many and it finds something
 //	   | rest
 //	   +--Mega---> entry       mask by mask, all packets at once: one bucket a mask

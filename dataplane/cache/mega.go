@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
@@ -57,6 +58,11 @@ func (m *mega) find(k *flow.Key, id uint32) (at uint32, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// number is the number of an entry.
+func (m *mega) number(e *Entry) uint32 {
+	return uint32((uintptr(unsafe.Pointer(e)) - uintptr(unsafe.Pointer(&m.entries[0]))) / entrySize)
 }
 
 // search is what a search through the masks works with.

@@ -25,9 +25,9 @@ type microBucket struct {
 // something: adapt decides.
 type micro struct {
 	buckets []microBucket
-	shift   uint   // of a hash, to get a bucket
-	turn    uint32 // whom to replace next
-	hash    [buf.Burst]uint64
+	shift   uint              // of a hash, to get a bucket
+	turn    uint32            // whom to replace next
+	hash    [buf.Burst]uint64 // of the packets that were asked for in this burst
 
 	on     bool
 	age    int    // windows for which it is on, or for how many more it stays off

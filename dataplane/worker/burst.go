@@ -195,6 +195,7 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
 	}
 	var tunnels uint32
+	hits := run{entry: k.flows.Entries[0]}
 	for i := range min(k.flows.Num, buf.Burst) {
 		e := k.flows.Entries[i]
 		l, size := &e.Actions, int(k.rx[i].PktLen)
@@ -202,19 +203,43 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 		case l.Edits != 0 || l.Punt != 0:
 			w.act(r, i, e)
 		case l.Verdict == action.VerdictTunnel && size <= w.tunnelFrame:
-			e.Hit(1, uint64(size))
+			hits.add(e, size)
 			k.tun[i], k.out[i] = &l.Tunnel, w.lay.uplink
 			tunnels |= 1 << i
 		case l.Verdict == action.VerdictOutput && l.Tunnel.Dst == 0 && w.fits(i, l.Out, size):
-			e.Hit(1, uint64(size))
+			hits.add(e, size)
 		default:
 			w.act(r, i, e)
 		}
 	}
+	hits.end()
 	if tunnels != 0 {
 		w.push(tunnels)
 	}
 	return w.flows.Counters.Steps.Load() - before
+}
+
+// run counts packets in a row that go by the same entry, to touch its counters once.
+type run struct {
+	entry          *cache.Entry
+	packets, bytes uint64
+}
+
+// add counts a packet of size bytes that goes by e.
+func (r *run) add(e *cache.Entry, size int) {
+	if e != r.entry {
+		r.end()
+		*r = run{entry: e}
+	}
+	r.packets++
+	r.bytes += uint64(size)
+}
+
+// end tells the entry.
+func (r *run) end() {
+	if r.packets > 0 {
+		r.entry.Hit(r.packets, r.bytes)
+	}
 }
 
 // fits reports whether packet i, of size bytes, may go to logical port number as it is.
