@@ -21,9 +21,9 @@ type Options struct {
 	Huge      bool  `json:"huge"`       // memory in huge pages
 	MemoryMiB int   `json:"memory_mib"` // 0 = MemoryMiB
 	Buffers   int   `json:"buffers"`    // 0 = Buffers
-	// Realtime gives its threads a place before all ordinary ones, the one that polls
-	// behind the others (machine.Realtime).
-	Realtime bool `json:"-"`
+	// Favour gives its threads a place before all ordinary ones, the one that polls
+	// behind the others (machine.Favour).
+	Favour bool `json:"-"`
 }
 
 // Defaults of Options.
@@ -75,8 +75,8 @@ func Start(o Options) (*Process, error) {
 	r, err := p.do(order{Do: "setup", Setup: &o})
 	if err == nil {
 		p.poller = r.Poller
-		if o.Realtime {
-			err = machine.Realtime(p.Pid(), p.poller)
+		if o.Favour {
+			err = machine.Favour(p.Pid(), p.poller)
 		}
 	}
 	if err != nil {

@@ -109,12 +109,12 @@ func TestAgreesWithTestpmd(t *testing.T) {
 func BenchmarkBesideTestpmd(b *testing.B) {
 	const device = "net_null0,copy=0,no-rx=1"
 	far := needTestpmd(b, 1, device)
-	g, err := gen.Start(gen.Options{CPU: 1, Huge: true, Realtime: true, Ends: []gen.End{{Name: "a", Device: device}}})
+	g, err := gen.Start(gen.Options{CPU: 1, Huge: true, Favour: true, Ends: []gen.End{{Name: "a", Device: device}}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer g.Close()
-	if err := machine.Realtime(far.Pid(), far.Poller()); err != nil {
+	if err := machine.Favour(far.Pid(), far.Poller()); err != nil {
 		b.Skip(err)
 	}
 	const length = 200 * time.Millisecond

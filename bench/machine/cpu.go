@@ -46,11 +46,11 @@ func On(cpu int, f func() error) error {
 }
 
 // Start starts a process that has one CPU, but for threads that it pins elsewhere
-// itself, and no real-time priority. It ends with its parent, and a terminal's interrupt
+// itself. It ends with its parent, and a terminal's interrupt
 // does not reach it.
 func Start(cmd *exec.Cmd, cpu int) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	return On(cpu, func() error { return ordinary(cmd.Start) })
+	return On(cpu, cmd.Start)
 }
 
 // StartIsolated is Start in a network namespace of its own.
@@ -58,41 +58,27 @@ func Start(cmd *exec.Cmd, cpu int) error {
 //	error: no right to (CAP_SYS_ADMIN)
 func StartIsolated(cmd *exec.Cmd, cpu int) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: syscall.CLONE_NEWNET}
-	return On(cpu, func() error { return ordinary(cmd.Start) })
+	return On(cpu, cmd.Start)
 }
 
-// ordinary runs f on this thread as one without real-time priority, which a process that
-// it starts would inherit: with it, a thread that waits for another of its CPU by polling
-// waits for ever.
-func ordinary(f func() error) error {
-	before, err := unix.SchedGetAttr(0, 0)
-	if err == nil && before.Policy == fifo {
-		if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0); err != nil {
-			return fmt.Errorf("priority of a thread: %w", err)
-		}
-		defer unix.SchedSetAttr(0, before, 0)
-	}
-	return f()
-}
-
-// Priorities of Realtime: who stops a poller must come before it.
+// Nice values: who stops a poller comes before it, and both before all ordinary threads,
+// which get about one part in a hundred beside them. Real-time priority would give them
+// none, but two systems whose pollers share a CPU could wait for each other for ever then:
+// OVS's never sleeps, and what waits for another thread of its CPU by polling is not rare.
 const (
-	PriorityPoll  = 1
-	PriorityOther = 2
+	nicePoll  = -19
+	niceOther = -20
 )
 
-// fifo is SCHED_FIFO (sched.h).
-const fifo = 1
-
-// Realtime gives each thread of a process that is there now a place before all
-// ordinary ones (SCHED_FIFO): the one named poller PriorityPoll, all others
-// PriorityOther. With pid 0 it is the caller's process; poller 0 is nobody.
+// Favour gives each thread of a process that is there now a place before all ordinary
+// ones, the one named poller behind the others. With pid 0 it is the caller's process;
+// poller 0 is nobody.
 //
 //	error: no right to (CAP_SYS_NICE)
-func Realtime(pid, poller int) error { return RealtimeAll(pid, []int{poller}) }
+func Favour(pid, poller int) error { return FavourAll(pid, []int{poller}) }
 
-// RealtimeAll is Realtime for a process with several pollers, or none.
-func RealtimeAll(pid int, pollers []int) error {
+// FavourAll is Favour for a process with several pollers, or none.
+func FavourAll(pid int, pollers []int) error {
 	if pid == 0 {
 		pid = os.Getpid()
 	}
@@ -101,12 +87,12 @@ func RealtimeAll(pid int, pollers []int) error {
 		return err
 	}
 	for _, tid := range tids {
-		a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: fifo, Priority: PriorityOther}
+		nice := niceOther
 		if slices.Contains(pollers, tid) {
-			a.Priority = PriorityPoll
+			nice = nicePoll
 		}
-		if err := unix.SchedSetAttr(tid, a, 0); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("real-time priority for thread %d of process %d: %w", tid, pid, err)
+		if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("priority of thread %d of process %d: %w", tid, pid, err)
 		}
 	}
 	return nil
@@ -126,17 +112,15 @@ func threads(pid int) (tids []int, err error) {
 	return tids, nil
 }
 
-// Prefer gives one thread of this machine a place before all ordinary ones, or takes it
-// back. The kernel lets such threads have 95 % of each second: who wants no gaps of 50 ms
-// takes it back in time.
+// Prefer gives one thread of this machine a place before all ordinary ones, or takes it back.
 //
 //	error: no right to (CAP_SYS_NICE), no such thread
 func Prefer(tid int, on bool) error {
-	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr}
+	nice := 0
 	if on {
-		a.Policy, a.Priority = fifo, PriorityPoll
+		nice = nicePoll
 	}
-	if err := unix.SchedSetAttr(tid, a, 0); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil {
 		return fmt.Errorf("priority of thread %d: %w", tid, err)
 	}
 	return nil

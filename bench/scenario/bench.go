@@ -39,7 +39,7 @@ type Bench struct {
 
 // timing is how trials of the plan are made.
 func (b *Bench) timing(p Plan) suite.Timing {
-	return suite.Timing{DUTCPUs: b.cpus(p), LoadCPU: b.LoadCPU, Length: b.Length, WarmUp: p.WarmUp, Hz: b.Hz, Realtime: b.RT}
+	return suite.Timing{DUTCPUs: b.cpus(p), LoadCPU: b.LoadCPU, Length: b.Length, WarmUp: p.WarmUp, Hz: b.Hz, Favour: b.RT}
 }
 
 // cpus are those that a system polls with.

@@ -39,7 +39,7 @@ func (o *Options) Settle() error {
 		return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without them run --peer %s, or --peer \"\" for baton alone",
 			OVS, HugePages, machine.FreeHugePages(), HugePages, Testpmd)
 	}
-	o.RT = machine.Realtime(0, 0) == nil
+	o.RT = machine.Favour(0, 0) == nil
 	o.Hz = tsc.Hz(50 * time.Millisecond)
 	return nil
 }
@@ -113,12 +113,12 @@ func (o *Options) Versions() map[string]string {
 
 // Notes say how it was measured.
 func (o *Options) Notes() []string {
-	memory, priority := "huge pages", "SCHED_FIFO, so that ordinary load does not disturb them"
+	memory, priority := "huge pages", "nice -19, so that ordinary load gets about a hundredth beside them"
 	if !o.Huge {
 		memory = fmt.Sprintf("ordinary pages (too few huge pages: scripts/huge-pages %d)", HugePages)
 	}
 	if !o.RT {
-		priority = "ordinary (no right to SCHED_FIFO)"
+		priority = "ordinary (no right to raise it)"
 	}
 	return []string{
 		fmt.Sprintf("%d trials of %v that count for each system and case, in turns, and up to twice as many for that; system under test on CPU %d, load and all threads that do not poll on CPU %d, in %s; priority of the threads that poll: %s.",

@@ -19,12 +19,12 @@ type Rig struct {
 
 // Timing is how trials are made.
 type Timing struct {
-	DUTCPUs  []int         // that the system polls with; the first is in the latency
-	LoadCPU  int           // of the load
-	Length   time.Duration // of what counts
-	WarmUp   time.Duration // before
-	Hz       uint64        // of the time stamp counter
-	Realtime bool          // pollers come before all ordinary threads
+	DUTCPUs []int         // that the system polls with; the first is in the latency
+	LoadCPU int           // of the load
+	Length  time.Duration // of what counts
+	WarmUp  time.Duration // before
+	Hz      uint64        // of the time stamp counter
+	Favour  bool          // pollers come before all ordinary threads
 }
 
 // settle is how long packets under way take to arrive, with much to spare, and breather
@@ -40,9 +40,9 @@ func (r *Rig) Ready(t Timing) error {
 	if err := r.System.Up(); err != nil {
 		return err
 	}
-	if t.Realtime {
+	if t.Favour {
 		for _, p := range []Process{r.System.Process(), r.Load.Process()} {
-			if err := machine.RealtimeAll(p.Pid, p.Pollers); err != nil {
+			if err := machine.FavourAll(p.Pid, p.Pollers); err != nil {
 				return err
 			}
 		}

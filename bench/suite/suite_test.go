@@ -23,7 +23,7 @@ func TestJudge(t *testing.T) {
 		"calm":    {func(*suite.Trial) {}, true, false},
 		"idle":    {func(t *suite.Trial) { t.BusyPart = 0.5 }, true, true},
 		"nothing": {func(t *suite.Trial) { t.Packets = 0 }, false, false},
-		"waited":  {func(t *suite.Trial) { t.Waited = 90 * time.Millisecond }, false, false},
+		"waited":  {func(t *suite.Trial) { t.Waited = 60 * time.Millisecond }, false, false},
 		"stolen":  {func(t *suite.Trial) { t.Stolen = 60 * time.Millisecond }, false, false},
 		"went":    {func(t *suite.Trial) { t.After = 230 }, false, false},
 		"came":    {func(t *suite.Trial) { t.Before = 250 }, false, false},

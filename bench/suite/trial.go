@@ -30,10 +30,7 @@ type Trial struct {
 
 // Rules of Judge.
 const (
-	// maxWaited is of a trial's length, both pollers together. The kernel itself holds each
-	// real-time thread that never sleeps back for 5 % of the time (sched_rt_runtime_us), and
-	// of two the one that is held back is hardly ever the same: 0.08 leaves room for one.
-	maxWaited = 0.08
+	maxWaited = 0.05 // of a trial's length, both pollers together
 	maxStolen = 0.05 // of a trial's length, all CPUs together
 	maxDrift  = 2.0  // latency after and before, either way round
 	fullBusy  = 0.95 // share of busy polls from which on the system is the limit

@@ -110,5 +110,5 @@ func (o *options) prioritize(back backend, v *vm) error {
 	if !o.rt {
 		return nil
 	}
-	return errors.Join(machine.Realtime(back.pid(), back.poller()), machine.Realtime(v.Pid(), v.Poller()))
+	return errors.Join(machine.Favour(back.pid(), back.poller()), machine.Favour(v.Pid(), v.Poller()))
 }

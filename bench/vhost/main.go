@@ -113,7 +113,7 @@ func (o *options) settle() error {
 		return err
 	}
 	o.huge = machine.FreeHugePages() >= hugePages
-	o.rt = machine.Realtime(0, 0) == nil
+	o.rt = machine.Favour(0, 0) == nil
 	o.hz = tsc.Hz(50 * time.Millisecond)
 	return nil
 }
@@ -146,12 +146,12 @@ func (o *options) validate() error {
 
 // notes say how it was measured.
 func (o *options) notes() []string {
-	memory, priority := "huge pages", "SCHED_FIFO, so that ordinary load does not disturb them"
+	memory, priority := "huge pages", "nice -19, so that ordinary load gets about a hundredth beside them"
 	if !o.huge {
 		memory = "ordinary pages (too few huge pages: scripts/huge-pages 512)"
 	}
 	if !o.rt {
-		priority = "ordinary (no right to SCHED_FIFO)"
+		priority = "ordinary (no right to raise it)"
 	}
 	return []string{
 		fmt.Sprintf("%d trials of %v for each system and case, in turns; back end on CPU %d, VM on CPU %d, in %s; priority of the threads that poll: %s.",
