@@ -36,6 +36,7 @@ func TestFrameEdits(t *testing.T) {
 		}
 		defer p.Put(one)
 		b, head, twin := one[0], buf.Headroom, []byte{}
+		b.Reset()
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			n := rapid.IntRange(0, 200).Draw(rt, "n")
 			what := rapid.SampledFrom([]string{"prepend", "append", "trim", "truncate", "set"}).Draw(rt, "what")
