@@ -71,11 +71,11 @@ golden: ## write golden files anew; read the diff before you commit it
 	$(GO) test ./controlplane/compile -update
 
 bench: packages-build packages-lab bin/baton-bench ## baton beside OVS-DPDK and testpmd, about 20 minutes (JSON=file REPORT=folder)
-	@scripts/huge-pages 704
+	@scripts/huge-pages 840
 	@bin/baton-bench run --set standard $(if $(JSON),--json $(JSON)) $(if $(REPORT),--report $(REPORT))
 
 bench-quick: packages-build packages-lab bin/baton-bench ## the same in two minutes: few cases, short trials
-	@scripts/huge-pages 704
+	@scripts/huge-pages 840
 	@bin/baton-bench run --set quick $(if $(JSON),--json $(JSON)) $(if $(REPORT),--report $(REPORT))
 
 microbench: packages-build ## the benchmarks beside the code (RUN=Name)

@@ -67,6 +67,26 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// Two workers share the queues of a NIC that has two.
+func TestProcess_twoWorkers(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("one CPU")
+	}
+	c := config(t)
+	c.CPUs, c.Queues = []int{0, 1}, 2
+	p, err := dut.Start(c, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := p.Counts()
+	if err != nil || len(n.Workers) != 2 || len(n.Workers[0].Queues) != 1 || len(n.Workers[1].Queues) != 1 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStart_refused(t *testing.T) {
 	for want, change := range map[string]func(*dut.Config){
 		"no rules":   func(c *dut.Config) { c.Host = "nobody" },

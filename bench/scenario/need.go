@@ -17,9 +17,9 @@ import (
 	"baton/bench/tsc"
 )
 
-// HugePages is what a case needs at the most, of 2 MiB: a baton and an OVS with 100000
-// packets kept by their devices, and a generator for each.
-const HugePages = 704
+// HugePages is what a case needs at the most, of 2 MiB: a baton, an OVS and a testpmd
+// with 100000 packets kept by their devices, and a load for each.
+const HugePages = 840
 
 // Settle checks what is asked for against the machine, and fills in what the machine
 // decides.

@@ -28,7 +28,7 @@ load for all: cycles a packet of polls that moved packets, Mpps, and the ratios 
 baton is ahead).
 
 It needs two CPUs, best with nothing else to do, root, and huge pages
-(scripts/huge-pages 704).
+(scripts/huge-pages 840).
 
 Exit codes: 0 done; 1 not done; 2 bad usage, or something that the machine lacks; 3 done,
 but a case has no trial of one of the systems that counts.`
