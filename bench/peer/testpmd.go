@@ -65,11 +65,13 @@ func Start(o Options) (*Testpmd, error) {
 		return nil, ErrNotInstalled
 	}
 	// Line by line, or its answers wait in its buffer.
-	args := []string{"-oL", bin, "--no-pci", "--no-telemetry", "--in-memory", "--single-file-segments",
+	args := []string{"-oL", bin, "--no-pci", "--no-telemetry",
 		"--file-prefix=" + o.Name, "-m", fmt.Sprint(o.memoryMiB()),
 		"--lcores", fmt.Sprintf("0@%d,1@%d", o.Other, o.Poll), "--main-lcore=0"}
-	if !o.Huge {
-		args = append(args, "--no-huge")
+	if o.Huge {
+		args = append(args, "--in-memory", "--single-file-segments")
+	} else {
+		args = append(args, "--no-huge", "--no-shconf") // in memory that can be shared all the same, a memfd
 	}
 	for _, v := range o.Vdevs {
 		args = append(args, "--vdev", v)

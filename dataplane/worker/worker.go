@@ -32,7 +32,7 @@ type Worker struct {
 	state atomic.Uint32
 	taken atomic.Uint64 // epoch of the layout in use
 	gen   atomic.Uint64 // generation of the snapshot in use
-	held  atomic.Int64  // free buffers in the cache, as of the last busy iteration
+	held  atomic.Int64  // free buffers in the cache, as of the last iteration
 	ask   atomic.Pointer[question]
 	_     [64]byte
 
@@ -65,6 +65,7 @@ type Worker struct {
 
 	pollWait time.Duration
 	nextTick uint64 // cycles
+	shown    int64  // of held
 	unswept  int    // flow entries whose packets the rules may not know of
 }
 
@@ -210,11 +211,15 @@ func (w *Worker) count(moved int, took, now uint64) {
 		c.BusyIterations.Add(1)
 		c.BusyCycles.Add(took)
 		w.unswept = w.flows.Size()
-		w.held.Store(int64(w.cache.Held()))
 		w.sweep(sweepBusy)
 	} else {
 		c.IdleCycles.Add(took)
 		w.sweep(sweepIdle)
+	}
+	// A NIC's queue gives and takes free buffers in an iteration that moves no packet too.
+	if n := int64(w.cache.Held()); n != w.shown {
+		w.shown = n
+		w.held.Store(n)
 	}
 	c.MaxGapCycles.Raise(took)
 	if now >= w.nextTick {
