@@ -128,17 +128,21 @@ func (g *Guest) launch() error {
 	return nil
 }
 
-// qemuBug is what QEMU says when it aborts because an emulated CPU looked up a device
+// qemuBugs are what QEMU says when it aborts because an emulated CPU looked up a device
 // while the firmware on another one moved it: seldom, with several CPUs under TCG, and
 // before the guest runs. Nothing that a lab tests has a part in it.
-const qemuBug = "iotlb_to_section: Assertion"
+var qemuBugs = []string{"iotlb_to_section: Assertion", "msix_table_mmio_write: Assertion"}
 
-// maxBoots is how often a guest is started that ends in qemuBug.
+// maxBoots is how often a guest is started that ends in one of qemuBugs.
 const maxBoots = 3
 
-// again starts QEMU once more if it ended in qemuBug; false if it did not, or too often.
+// again starts QEMU once more if it ended in one of qemuBugs; false if it did not, or too often.
 func (g *Guest) again() (bool, error) {
-	if g.boots == maxBoots || strings.Count(g.Log(), qemuBug) < g.boots {
+	aborts := 0
+	for _, bug := range qemuBugs {
+		aborts += strings.Count(g.Log(), bug)
+	}
+	if g.boots == maxBoots || aborts < g.boots {
 		return false, nil
 	}
 	g.stopped.Store(true) // its end is no failure of the lab's
@@ -243,7 +247,7 @@ func (p *Proc) WaitSocketFile(path string, timeout time.Duration) error {
 }
 
 // WaitReady waits for the agent's hello. QEMU is started again where it ends in
-// qemuBug: Proc is another one then.
+// qemuBugs: Proc is another one then.
 //
 //	error: with the end of the guest's console
 func (g *Guest) WaitReady(timeout time.Duration) error {

@@ -35,6 +35,7 @@ func TestQEMUBug(t *testing.T) {
 		starts     int
 	}{
 		{"its_own_fault", "iotlb_to_section: Assertion failed", 3},
+		{"its_own_other_fault", "msix_table_mmio_write: Assertion failed", 3},
 		{"another_end", "out of memory", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
