@@ -1,25 +1,12 @@
 package dut
 
-import (
-	"bufio"
-	"encoding/json"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"syscall"
-	"time"
-
-	"baton/bench/machine"
-)
+import "baton/bench/child"
 
 // Process is a running system under test.
 //
 //	conc: one goroutine
 type Process struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Reader
+	*child.Process
 	pollers []int
 }
 
@@ -28,21 +15,11 @@ type Process struct {
 //
 //	error: what the configuration or the machine lack; nothing is left running
 func Start(c Config, control int) (*Process, error) {
-	p := &Process{cmd: exec.Command("/proc/self/exe")}
-	p.cmd.Env = append(os.Environ(), env+"=1")
-	p.cmd.Stderr = os.Stderr
-	var err error
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
+	c0, err := child.Start("baton under test", env, control)
 	if err != nil {
 		return nil, err
 	}
-	p.out = bufio.NewReader(out)
-	if err := machine.Start(p.cmd, control); err != nil {
-		return nil, fmt.Errorf("baton under test: %w", err)
-	}
+	p := &Process{Process: c0}
 	r, err := p.do(order{Do: doSetup, Setup: &c})
 	if err != nil {
 		p.Kill()
@@ -54,28 +31,11 @@ func Start(c Config, control int) (*Process, error) {
 
 // do has the child do something.
 func (p *Process) do(o order) (r reply, err error) {
-	raw, err := json.Marshal(o)
-	if err != nil {
-		return r, err
-	}
-	if _, err := p.in.Write(append(raw, '\n')); err != nil {
-		return r, fmt.Errorf("baton under test: %s: %w", o.Do, err)
-	}
-	line, err := p.out.ReadBytes('\n')
-	if err != nil {
-		return r, fmt.Errorf("baton under test: %s: it ended: %w", o.Do, err)
-	}
-	if err := json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("baton under test: %s: %q: %w", o.Do, line, err)
-	}
-	if r.Error != "" {
-		return r, fmt.Errorf("baton under test: %s: %s", o.Do, r.Error)
-	}
-	return r, nil
+	err = p.Do(o.Do, o, &r)
+	return r, err
 }
 
-// Pid is the process; Pollers its workers' threads.
-func (p *Process) Pid() int       { return p.cmd.Process.Pid }
+// Pollers are the workers' threads.
 func (p *Process) Pollers() []int { return p.pollers }
 
 // Up waits until all VMs' rings run, for 10 s at the most.
@@ -94,28 +54,4 @@ func (p *Process) Counts() (*Counts, error) {
 func (p *Process) Flows() (*Counts, error) {
 	r, err := p.do(order{Do: doFlows})
 	return r.Counts, err
-}
-
-// Pause stops the whole process, so that nobody polls; Resume lets it go on.
-func (p *Process) Pause() error  { return p.cmd.Process.Signal(syscall.SIGSTOP) }
-func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
-
-// Close ends the process the ordinary way.
-//
-//	error: it did not end well, or not within 10 s
-func (p *Process) Close() error {
-	p.Resume()
-	p.in.Close()
-	kill := time.AfterFunc(10*time.Second, func() { p.cmd.Process.Kill() })
-	defer kill.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("baton under test: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the process at once.
-func (p *Process) Kill() {
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
 }

@@ -52,8 +52,8 @@ func RunChild() {
 	os.Exit(0)
 }
 
-// child is the state of a generator process.
-type child struct {
+// generator is the state of a generator process.
+type generator struct {
 	eng     *engine
 	pool    *mempool.Pool
 	load    Load
@@ -65,7 +65,7 @@ type child struct {
 // serve obeys orders until there are no more.
 func serve(in io.Reader, out io.Writer) error {
 	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
-	c := &child{}
+	c := &generator{}
 	defer c.close()
 	for {
 		var o order
@@ -84,7 +84,7 @@ func serve(in io.Reader, out io.Writer) error {
 	}
 }
 
-func (c *child) obey(o order) (r reply, err error) {
+func (c *generator) obey(o order) (r reply, err error) {
 	if (c.eng == nil) != (o.Do == "setup") {
 		return r, fmt.Errorf("%s: the first order is setup, and no other is", o.Do)
 	}
@@ -112,7 +112,7 @@ func (c *child) obey(o order) (r reply, err error) {
 }
 
 // setup starts DPDK, opens the ends and the thread.
-func (c *child) setup(o Options) (poller int, err error) {
+func (c *generator) setup(o Options) (poller int, err error) {
 	opts := eal.Options{MemoryMiB: o.MemoryMiB, Lcores: []int{o.CPU}, HugePages: eal.HugeOff}
 	if o.Huge {
 		opts.HugePages = eal.HugeOn
@@ -152,7 +152,7 @@ func openEnds(ends []End, pool *mempool.Pool) (all []*end, err error) {
 		if err != nil {
 			return all, err
 		}
-		n, err := newEnd(e.Name, p)
+		n, err := newEnd(e.Name, p, pool)
 		if err != nil {
 			return all, errors.Join(err, p.Close())
 		}
@@ -169,7 +169,7 @@ func closeEnds(ends []*end) {
 }
 
 // runPoller is the thread that polls.
-func (c *child) runPoller(cpu int, tid chan<- int, failed chan<- error) {
+func (c *generator) runPoller(cpu int, tid chan<- int, failed chan<- error) {
 	runtime.LockOSThread() // for ever: it is pinned
 	if err := machine.Pin(cpu); err != nil {
 		failed <- err
@@ -183,7 +183,7 @@ func (c *child) runPoller(cpu int, tid chan<- int, failed chan<- error) {
 }
 
 // up waits until all ends' links are.
-func (c *child) up(limit time.Duration) error {
+func (c *generator) up(limit time.Duration) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(limit)
@@ -200,7 +200,7 @@ func (c *child) up(limit time.Duration) error {
 }
 
 // start loads the engine and has it run.
-func (c *child) start(l Load) error {
+func (c *generator) start(l Load) error {
 	if err := c.eng.load(l); err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (c *child) start(l Load) error {
 }
 
 // stop ends the sending, waits for what is under way, and the loop.
-func (c *child) stop() (*Result, error) {
+func (c *generator) stop() (*Result, error) {
 	if err := c.eng.ask(askDrain); err != nil {
 		return nil, err
 	}
@@ -225,7 +225,7 @@ func (c *child) stop() (*Result, error) {
 	return c.eng.result(c.load), nil
 }
 
-func (c *child) close() {
+func (c *generator) close() {
 	if c.eng == nil {
 		return
 	}

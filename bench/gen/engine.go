@@ -26,13 +26,13 @@ type end struct {
 }
 
 // newEnd is the end of an open port.
-func newEnd(name string, p *dpdk.Port) (*end, error) {
+func newEnd(name string, p *dpdk.Port, pool buf.Source) (*end, error) {
 	v, err := buf.NewOffHeap[buf.Vec]()
 	if err != nil {
 		return nil, err
 	}
 	q := p.Queue(0).(*dpdk.Queue)
-	return &end{name: name, port: p, queue: q, cache: buf.NewCache(q.Source()), v: v}, nil
+	return &end{name: name, port: p, queue: q, cache: buf.NewCache(pool), v: v}, nil
 }
 
 // close gives all back but the port.

@@ -69,8 +69,8 @@ const Window = windowBits
 // Engine is the loop on an open port, in the test's own process.
 type Engine struct{ e *engine }
 
-func NewEngine(p *dpdk.Port, l Load) (Engine, error) {
-	n, err := newEnd("a", p)
+func NewEngine(p *dpdk.Port, pool buf.Source, l Load) (Engine, error) {
+	n, err := newEnd("a", p, pool)
 	if err != nil {
 		return Engine{}, err
 	}

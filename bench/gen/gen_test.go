@@ -142,7 +142,7 @@ func TestOrders_refused(t *testing.T) {
 }
 
 // ring is a port that gets what it sends, in this process.
-func ring(t testing.TB, device string) *dpdk.Port {
+func ring(t testing.TB, device string) (*dpdk.Port, *mempool.Pool) {
 	t.Helper()
 	if _, running := eal.Running(); !running {
 		if _, err := eal.Init(eal.Options{HugePages: eal.HugeOff, MemoryMiB: 64}); err != nil {
@@ -165,17 +165,17 @@ func ring(t testing.TB, device string) *dpdk.Port {
 			t.Error(err)
 		}
 	})
-	return port
+	return port, pool
 }
 
 func TestTurnAllocatesNothing(t *testing.T) {
-	port := ring(t, "net_ring0")
+	port, pool := ring(t, "net_ring0")
 	paced, mixed := stream(), stream()
 	paced.Rate = 1e6
 	mixed.IMIX, mixed.Flows = true, gen.Flows{Num: 100, Choice: gen.Uniform, New: 1e6}
 	l := gen.OpenLoad(stream(), paced, mixed)
 	l.Verify = true
-	e, err := gen.NewEngine(port, l)
+	e, err := gen.NewEngine(port, pool, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,11 +208,11 @@ func BenchmarkTurn(b *testing.B) {
 			"imix":        func(s *gen.Stream) { s.IMIX = true },
 		} {
 			b.Run(strings.SplitN(device, ",", 2)[0]+"/"+name, func(b *testing.B) {
-				port := ring(b, device)
+				port, pool := ring(b, device)
 				s := stream()
 				change(&s)
 				l := gen.OpenLoad(s)
-				e, err := gen.NewEngine(port, l)
+				e, err := gen.NewEngine(port, pool, l)
 				if err != nil {
 					b.Fatal(err)
 				}

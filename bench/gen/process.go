@@ -1,16 +1,11 @@
 package gen
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"time"
 
+	"baton/bench/child"
 	"baton/bench/machine"
 )
 
@@ -36,10 +31,8 @@ const (
 //
 //	conc: one goroutine
 type Process struct {
+	*child.Process
 	opts   Options
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
 	poller int
 	load   Load
 }
@@ -57,21 +50,11 @@ func Start(o Options) (*Process, error) {
 	if len(o.Ends) == 0 || len(o.Ends) > maxEnds {
 		return nil, fmt.Errorf("traffic generator: %d ends: want 1 to %d", len(o.Ends), maxEnds)
 	}
-	p := &Process{opts: o, cmd: exec.Command("/proc/self/exe")}
-	p.cmd.Env = append(os.Environ(), env+"=1")
-	p.cmd.Stderr = os.Stderr
-	var err error
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
+	c, err := child.Start("traffic generator", env, o.CPU)
 	if err != nil {
 		return nil, err
 	}
-	p.out = bufio.NewReader(out)
-	if err := machine.Start(p.cmd, o.CPU); err != nil {
-		return nil, fmt.Errorf("traffic generator: %w", err)
-	}
+	p := &Process{Process: c, opts: o}
 	r, err := p.do(order{Do: "setup", Setup: &o})
 	if err == nil {
 		p.poller = r.Poller
@@ -88,28 +71,11 @@ func Start(o Options) (*Process, error) {
 
 // do has the child do something.
 func (p *Process) do(o order) (r reply, err error) {
-	raw, err := json.Marshal(o)
-	if err != nil {
-		return r, err
-	}
-	if _, err := p.in.Write(append(raw, '\n')); err != nil {
-		return r, fmt.Errorf("traffic generator: %s: %w", o.Do, err)
-	}
-	line, err := p.out.ReadBytes('\n')
-	if err != nil {
-		return r, fmt.Errorf("traffic generator: %s: it ended: %w", o.Do, err)
-	}
-	if err := json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("traffic generator: %s: %q: %w", o.Do, strings.TrimSpace(string(line)), err)
-	}
-	if r.Error != "" {
-		return r, fmt.Errorf("traffic generator: %s: %s", o.Do, r.Error)
-	}
-	return r, nil
+	err = p.Do(o.Do, o, &r)
+	return r, err
 }
 
-// Pid is the process; Poller its thread that polls.
-func (p *Process) Pid() int    { return p.cmd.Process.Pid }
+// Poller is the thread that polls.
 func (p *Process) Poller() int { return p.poller }
 
 // Up waits until all ends have a link, for 10 s at the most.
@@ -164,24 +130,4 @@ func (p *Process) Run(l Load, length time.Duration) (*Result, error) {
 		return nil, err
 	}
 	return r, nil
-}
-
-// Close ends the process.
-//
-//	error: it did not end well
-func (p *Process) Close() error {
-	p.in.Close()
-	kill := time.AfterFunc(10*time.Second, func() { p.cmd.Process.Kill() })
-	defer kill.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("traffic generator: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the process at once.
-func (p *Process) Kill() {
-	p.in.Close()
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
 }

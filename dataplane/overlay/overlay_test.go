@@ -7,6 +7,7 @@ import (
 
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
 	"baton/dataplane/hdr"
 	"baton/dataplane/overlay"
@@ -62,22 +63,11 @@ func peers() *overlay.Peers {
 // newBuf is a buffer with frame; it goes back when the test ends.
 func newBuf(t testing.TB, frame []byte) *buf.Buf {
 	t.Helper()
-	p, err := buf.NewPool(1, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one := make([]*buf.Buf, 1)
-	p.Get(one)
-	t.Cleanup(func() {
-		p.Put(one)
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if !one[0].SetFrame(frame) {
+	b := buftest.NewBuf(t)
+	if !b.SetFrame(frame) {
 		t.Fatalf("frame of %d bytes does not fit", len(frame))
 	}
-	return one[0]
+	return b
 }
 
 // innerFrame is an Ethernet frame of size bytes with an unknown type.

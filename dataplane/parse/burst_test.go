@@ -6,6 +6,7 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
@@ -21,27 +22,10 @@ func burstOf(b *buf.Buf, frame []byte) (k flow.Key, ok bool) {
 	return keys[0], odd == 0
 }
 
-// oneBuffer is a buffer that ends with the test.
-func oneBuffer(t testing.TB) *buf.Buf {
-	p, err := buf.NewPool(1, buf.DefaultDataRoom)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one := make([]*buf.Buf, 1)
-	p.Get(one)
-	t.Cleanup(func() {
-		p.Put(one)
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return one[0]
-}
-
 // TestBurstIsFrame: what Burst takes, Frame takes, with the same key; and it takes what
 // most frames are.
 func TestBurstIsFrame(t *testing.T) {
-	b := oneBuffer(t)
+	b := buftest.NewBuf(t)
 	common := 0
 	rapid.Check(t, func(t *rapid.T) {
 		p := hdrtest.Random(t)
@@ -75,7 +59,7 @@ func TestBurstIsFrame(t *testing.T) {
 
 // TestBurstTakesMost: plain TCP and UDP over IPv4, of any size from the smallest Ethernet frame on.
 func TestBurstTakesMost(t *testing.T) {
-	b := oneBuffer(t)
+	b := buftest.NewBuf(t)
 	for _, proto := range []uint8{hdr.ProtoUDP, hdr.ProtoTCP} {
 		for _, size := range []int{18, 64, 1400} {
 			p := hdrtest.Packet{Src: a4, Dst: b4, Proto: proto, SrcPort: 1, DstPort: 2, Payload: make([]byte, size)}

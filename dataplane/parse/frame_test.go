@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
 	"baton/dataplane/hdr"
 	"baton/dataplane/hdr/hdrtest"
@@ -175,7 +176,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(hdrtest.Packet{Src: a4, Dst: b4, Proto: hdr.ProtoTCP, Options: 8, VLAN: 5}.Bytes())
 	f.Add(hdrtest.Packet{Src: a6, Dst: b6, Proto: hdr.ProtoUDP, Extensions: []byte{0, 60, 51, 44}}.Bytes())
 	f.Add(hdrtest.Packet{Src: a4, Dst: b4, ARP: 1}.Bytes())
-	b := oneBuffer(f)
+	b := buftest.NewBuf(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		frame := append([]byte(nil), data...)
 		frame = frame[:len(frame):len(frame)]

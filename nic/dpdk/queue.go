@@ -90,12 +90,6 @@ func newQueue(p *Port, i int, intr bool) (*Queue, error) {
 	return q, nil
 }
 
-// Source is the port's pool through the queue's own cache (mempool.Share): for whoever
-// makes what he sends here, or frees what he receives.
-//
-//	conc: the worker that polls the queue
-func (q *Queue) Source() buf.Source { return q.pool.Share(q.lcore) }
-
 // Rx implements port.Queue: it sends what Tx staged and receives, in one C call.
 func (q *Queue) Rx(c *buf.Cache, v *buf.Vec) int {
 	staged := q.burst.Staged()

@@ -26,3 +26,12 @@ func NewCache(t testing.TB, num int) *buf.Cache {
 	})
 	return c
 }
+
+// NewBuf is a buffer of a pool of its own, to which it goes back when the test ends.
+func NewBuf(t testing.TB) *buf.Buf {
+	t.Helper()
+	c := NewCache(t, 1)
+	b := c.Alloc()
+	t.Cleanup(func() { c.Free(b) })
+	return b
+}

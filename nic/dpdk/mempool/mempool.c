@@ -18,20 +18,15 @@ void baton_mempool_free(struct rte_mempool *mp)
 	rte_mempool_free(mp);
 }
 
-/* The cache of an lcore id; LCORE_ID_ANY has none. */
-static inline struct rte_mempool_cache *cache_of(struct rte_mempool *mp, unsigned int lcore)
+int baton_mempool_get(struct rte_mempool *mp, uintptr_t *bufs, unsigned int num)
 {
-	return rte_mempool_default_cache(mp, lcore);
+	/* No cache: the calling thread is no lcore. */
+	return rte_mempool_generic_get(mp, (void **)bufs, num, NULL) == 0;
 }
 
-int baton_mempool_get(struct rte_mempool *mp, uintptr_t *bufs, unsigned int num, unsigned int lcore)
+void baton_mempool_put(struct rte_mempool *mp, const uintptr_t *bufs, unsigned int num)
 {
-	return rte_mempool_generic_get(mp, (void **)bufs, num, cache_of(mp, lcore)) == 0;
-}
-
-void baton_mempool_put(struct rte_mempool *mp, const uintptr_t *bufs, unsigned int num, unsigned int lcore)
-{
-	rte_mempool_generic_put(mp, (void * const *)bufs, num, cache_of(mp, lcore));
+	rte_mempool_generic_put(mp, (void * const *)bufs, num, NULL);
 }
 
 unsigned int baton_mempool_avail(struct rte_mempool *mp)
@@ -41,7 +36,7 @@ unsigned int baton_mempool_avail(struct rte_mempool *mp)
 
 void baton_mempool_flush(struct rte_mempool *mp, unsigned int lcore)
 {
-	struct rte_mempool_cache *cache = cache_of(mp, lcore);
+	struct rte_mempool_cache *cache = rte_mempool_default_cache(mp, lcore);
 
 	if (cache != NULL)
 		rte_mempool_cache_flush(cache, mp);

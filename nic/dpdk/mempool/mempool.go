@@ -146,16 +146,13 @@ func (p *Pool) Available() int { return int(C.baton_mempool_avail(p.mp)) }
 // Get implements buf.Source: one C call for each 256 buffers.
 //
 //	alloc: 0
-func (p *Pool) Get(bufs []*buf.Buf) bool { return p.get(bufs, chunk, eal.NoLcore) }
-
-// get is Get through the cache of an lcore id, size buffers at a time.
-func (p *Pool) get(bufs []*buf.Buf, size, lcore int) bool {
+func (p *Pool) Get(bufs []*buf.Buf) bool {
 	// Addresses as numbers: cgo would walk an array of pointers, 200 ns for 32.
 	var addrs [chunk]uintptr
 	for done := 0; done < len(bufs); {
-		n := min(size, len(bufs)-done)
-		if C.baton_mempool_get(p.mp, (*C.uintptr_t)(unsafe.Pointer(&addrs[0])), C.uint(n), C.uint(uint32(int32(lcore)))) == 0 {
-			p.put(bufs[:done], lcore)
+		n := min(chunk, len(bufs)-done)
+		if C.baton_mempool_get(p.mp, (*C.uintptr_t)(unsafe.Pointer(&addrs[0])), C.uint(n)) == 0 {
+			p.Put(bufs[:done])
 			return false
 		}
 		// SAFETY: the numbers are addresses of C memory, which the collector ignores.
@@ -168,17 +165,14 @@ func (p *Pool) get(bufs []*buf.Buf, size, lcore int) bool {
 // Put implements buf.Source: one C call for each 256 buffers.
 //
 //	alloc: 0
-func (p *Pool) Put(bufs []*buf.Buf) { p.put(bufs, eal.NoLcore) }
-
-// put is Put through the cache of an lcore id.
-func (p *Pool) put(bufs []*buf.Buf, lcore int) {
+func (p *Pool) Put(bufs []*buf.Buf) {
 	var addrs [chunk]uintptr
 	for len(bufs) > 0 {
 		n := min(chunk, len(bufs))
 		for i, b := range bufs[:n] {
 			addrs[i] = uintptr(unsafe.Pointer(b))
 		}
-		C.baton_mempool_put(p.mp, (*C.uintptr_t)(unsafe.Pointer(&addrs[0])), C.uint(n), C.uint(uint32(int32(lcore))))
+		C.baton_mempool_put(p.mp, (*C.uintptr_t)(unsafe.Pointer(&addrs[0])), C.uint(n))
 		bufs = bufs[n:]
 	}
 }

@@ -10,9 +10,9 @@ struct rte_mempool;
 struct rte_mempool *baton_mempool_create(const char *name, unsigned int num, unsigned int cache,
 		uint16_t data_room, int socket, int *err);
 void baton_mempool_free(struct rte_mempool *mp);
-/* Through the cache of an lcore id, LCORE_ID_ANY: past all caches. 0 if there are too few. */
-int baton_mempool_get(struct rte_mempool *mp, uintptr_t *bufs, unsigned int num, unsigned int lcore);
-void baton_mempool_put(struct rte_mempool *mp, const uintptr_t *bufs, unsigned int num, unsigned int lcore);
+/* Past all caches of lcores. 0 if there are too few. */
+int baton_mempool_get(struct rte_mempool *mp, uintptr_t *bufs, unsigned int num);
+void baton_mempool_put(struct rte_mempool *mp, const uintptr_t *bufs, unsigned int num);
 unsigned int baton_mempool_avail(struct rte_mempool *mp);
 /* Gives back what is in the cache of an lcore id that nobody uses now. */
 void baton_mempool_flush(struct rte_mempool *mp, unsigned int lcore);

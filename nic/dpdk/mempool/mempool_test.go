@@ -2,7 +2,6 @@ package mempool_test
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -202,53 +201,6 @@ func TestTooLittleMemory(t *testing.T) {
 		_, err := mempool.CreateMbufPool("big", mempool.Options{Num: 1 << 20})
 		if !errors.Is(err, eal.ErrMemory) || !strings.Contains(err.Error(), "DPDK has 64 MiB") {
 			t.Errorf("a pool of 2 GiB in 64 MiB: %v", err)
-		}
-	})
-}
-
-// What is put into a share comes out of it again, last in first out, and no buffer is
-// lost between share, cache and pool.
-func TestShare(t *testing.T) {
-	ealtest.Plain(t, func(t *testing.T) {
-		p := mustPool(t, mempool.Options{Num: 1023})
-		lcore, err := eal.AllocLcore()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer eal.FreeLcore(lcore)
-		for _, id := range []int{lcore, eal.NoLcore} {
-			s := p.Share(id)
-			all := make([]*buf.Buf, 300)
-			if !s.Get(all) || s.Identity() != p.Identity() {
-				t.Fatal("Get failed")
-			}
-			s.Put(all[:32])
-			again := make([]*buf.Buf, 32)
-			if !s.Get(again) {
-				t.Fatal("Get failed")
-			}
-			same := 0
-			for _, b := range again {
-				if slices.Contains(all[:32], b) {
-					same++
-				}
-			}
-			if want := 32; id == lcore && same != want || id != lcore && same == want {
-				t.Errorf("lcore %d: %d of 32 buffers came back", id, same)
-			}
-			s.Put(again)
-			s.Put(all[32:])
-			if s.Get(make([]*buf.Buf, 1024)) {
-				t.Error("Get of more than there are")
-			}
-			p.FlushLcore(id)
-			if p.Available() != 1023 {
-				t.Errorf("%d buffers are left", p.Available())
-			}
-			if n := testing.AllocsPerRun(100, func() { s.Get(again); s.Put(again) }); n != 0 {
-				t.Errorf("%v allocations", n)
-			}
-			p.FlushLcore(id)
 		}
 	})
 }
