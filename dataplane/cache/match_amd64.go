@@ -24,6 +24,11 @@ func matchMega(buckets *megaBucket, entries *Entry, hashes *[buf.Burst]uint64, w
 //go:noescape
 func matchMicro(buckets *microBucket, entries *Entry, hashes *[buf.Burst]uint64, ways *[buf.Burst]uint32, n int, shift uint)
 
+// prefetchEntry starts loading the lines of an entry that Sweep looks at.
+//
+//go:noescape
+func prefetchEntry(e *Entry)
+
 // prefetchMega starts loading the buckets of n hashes.
 func prefetchMega(buckets *megaBucket, hashes *[buf.Burst]uint64, n int, shift uint) {
 	prefetch(unsafe.Pointer(buckets), hashes, n, shift-5, ^uint64(31)) // a bucket is 32 bytes

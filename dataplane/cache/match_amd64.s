@@ -23,6 +23,14 @@ loop:
 done:
 	RET
 
+// func prefetchEntry(e *Entry)
+TEXT ·prefetchEntry(SB), NOSPLIT, $0-8
+	MOVQ e+0(FP), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 128(DI)
+	PREFETCHT0 192(DI)
+	RET
+
 // func matchMega(buckets *megaBucket, entries *Entry, hashes *[32]uint64, ways *[32]uint32, n int, shift uint)
 //
 // A bucket is 16 tags of 16 bits, an entry 256 bytes. Without a candidate the first

@@ -4,6 +4,7 @@ package cache
 
 import "baton/dataplane/buf"
 
+func prefetchEntry(*Entry)                                      {}
 func prefetchMega(*megaBucket, *[buf.Burst]uint64, int, uint)   {}
 func prefetchMicro(*microBucket, *[buf.Burst]uint64, int, uint) {}
 

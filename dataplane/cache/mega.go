@@ -60,6 +60,9 @@ func (m *mega) find(k *flow.Key, id uint32) (at uint32, ok bool) {
 	return 0, false
 }
 
+// tag is the tag of an entry's place; 0: there is none.
+func (m *mega) tag(at uint32) uint16 { return m.buckets[at/megaWays][at%megaWays] }
+
 // number is the number of an entry.
 func (m *mega) number(e *Entry) uint32 {
 	return uint32((uintptr(unsafe.Pointer(e)) - uintptr(unsafe.Pointer(&m.entries[0]))) / entrySize)
