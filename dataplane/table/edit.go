@@ -30,32 +30,31 @@ func (e *Editor) Set(r *Rule) {
 	at := e.find(&r.Match.Mask)
 	if at < 0 {
 		at = len(e.tuples)
-		e.tuples = append(e.tuples, &tuple{mask: r.Match.Mask})
+		e.tuples = append(e.tuples, &tuple{mask: r.Match.Mask, words: wordsOf(&r.Match.Mask)})
 	}
 	tu := *e.tuples[at]
 	if tu.get(&r.RuleID) == nil {
 		tu.num++
 		e.num++
 	}
-	tu.groups = e.put(tu.groups, 0, r)
+	tu.all = e.put(&tu, tu.all, 0, r)
 	e.tuples[at] = &tu
 }
 
-// put is the groups of a stage with r in them.
-func (e *Editor) put(groups *node[*group], stage int, r *Rule) *node[*group] {
-	v, mask := &r.Match.Value, &r.Match.Mask
-	g := &group{}
-	if old := find(groups, v, mask, stage); old != nil {
-		*g = *old
-	} else {
-		or(&g.val, v, stage)
+// put is g, whose groups or rules are by the words of a stage, with r in it.
+func (e *Editor) put(tu *tuple, g group, stage uint8, r *Rule) group {
+	if stage+1 >= tu.words.num {
+		g.rules = g.rules.put(e.rulePlace(tu, &r.RuleID), 0, r)
+		return g
 	}
-	if stage < lastStage-1 {
-		g.groups = e.put(g.groups, stage+1, r)
-	} else {
-		g.rules = g.rules.put(e.rulePlace(&r.RuleID), 0, r)
+	p := e.groupPlace(tu, &r.RuleID, stage)
+	sub := group{val: tu.words.pack(&r.Match.Value, stage)}
+	if old := tu.find(g.groups.leaf(p.hash), &r.Match.Value, p.hash, stage); old != nil {
+		sub = *old
 	}
-	return groups.put(e.groupPlace(&r.RuleID, stage), 0, g)
+	sub = e.put(tu, sub, stage+1, r)
+	g.groups = g.groups.put(p, 0, &sub)
+	return g
 }
 
 // Delete takes out the rule with this identity; false if there is none.
@@ -65,7 +64,7 @@ func (e *Editor) Delete(id *flow.RuleID) bool {
 		return false
 	}
 	tu := *e.tuples[at]
-	tu.groups = e.remove(tu.groups, 0, id)
+	tu.all = e.remove(&tu, tu.all, 0, id)
 	tu.num--
 	e.num--
 	e.tuples[at] = &tu
@@ -75,18 +74,21 @@ func (e *Editor) Delete(id *flow.RuleID) bool {
 	return true
 }
 
-// remove is the groups of a stage without the rule with this identity, which is in them.
-func (e *Editor) remove(groups *node[*group], stage int, id *flow.RuleID) *node[*group] {
-	g := *find(groups, &id.Match.Value, &id.Match.Mask, stage)
-	if stage < lastStage-1 {
-		g.groups = e.remove(g.groups, stage+1, id)
+// remove is g, whose groups or rules are by the words of a stage, without the rule with
+// this identity, which is in it.
+func (e *Editor) remove(tu *tuple, g group, stage uint8, id *flow.RuleID) group {
+	if stage+1 >= tu.words.num {
+		g.rules = g.rules.remove(e.rulePlace(tu, id), 0)
+		return g
+	}
+	p := e.groupPlace(tu, id, stage)
+	sub := e.remove(tu, *tu.find(g.groups.leaf(p.hash), &id.Match.Value, p.hash, stage), stage+1, id)
+	if sub.empty() {
+		g.groups = g.groups.remove(p, 0)
 	} else {
-		g.rules = g.rules.remove(e.rulePlace(id), 0)
+		g.groups = g.groups.put(p, 0, &sub)
 	}
-	if g.groups == nil && g.rules == nil {
-		return groups.remove(e.groupPlace(id, stage), 0)
-	}
-	return groups.put(e.groupPlace(id, stage), 0, &g)
+	return g
 }
 
 // Get is the rule with this identity as edited so far, nil if there is none.
@@ -100,7 +102,7 @@ func (e *Editor) Get(id *flow.RuleID) *Rule {
 // Table ends the editing and is the new table. The Editor must not be used afterwards.
 func (e *Editor) Table() *Table {
 	slices.SortFunc(e.tuples, func(a, b *tuple) int {
-		if c := cmp.Compare(b.groups.top, a.groups.top); c != 0 {
+		if c := cmp.Compare(b.all.rank(), a.all.rank()); c != 0 {
 			return c
 		}
 		return slices.Compare(a.mask.Words()[:], b.mask.Words()[:])
@@ -116,19 +118,19 @@ func (e *Editor) find(mask *flow.Fields) int {
 }
 
 // rulePlace is where in its group the rule with this identity is.
-func (e *Editor) rulePlace(id *flow.RuleID) place[*Rule] {
+func (e *Editor) rulePlace(tu *tuple, id *flow.RuleID) place[*Rule] {
 	return place[*Rule]{
 		edit: e.edit,
-		hash: hash(&id.Match.Value, &id.Match.Mask, lastStage),
+		hash: tu.words.hash(&id.Match.Value, tu.words.num-1),
 		same: func(r *Rule) bool { return r.Priority == id.Priority && r.Match.Value == id.Match.Value },
 	}
 }
 
 // groupPlace is where among the groups of a stage that of the rule with this identity is.
-func (e *Editor) groupPlace(id *flow.RuleID, stage int) place[*group] {
+func (e *Editor) groupPlace(tu *tuple, id *flow.RuleID, stage uint8) place[*group] {
 	return place[*group]{
 		edit: e.edit,
-		hash: hash(&id.Match.Value, &id.Match.Mask, stage),
-		same: func(g *group) bool { return equal(&id.Match.Value, &g.val, &id.Match.Mask, stage) },
+		hash: tu.words.hash(&id.Match.Value, stage),
+		same: func(g *group) bool { return tu.words.has(&id.Match.Value, &g.val, stage) },
 	}
 }

@@ -1,10 +1,6 @@
 package table
 
-import (
-	"math/bits"
-
-	"baton/dataplane/flow"
-)
+import "baton/dataplane/flow"
 
 // Ref names the counters of a rule for as long as the rule lives.
 type Ref struct {
@@ -21,22 +17,10 @@ type Rule struct {
 // rank implements ranked.
 func (r *Rule) rank() uint16 { return r.Priority }
 
-// stages are the words of flow.Fields in the order in which they are looked at,
-// what says most about the rest first: registers, link layer with ingress and
-// tunnel, IP addresses, then protocol and ports.
-var stages = [numStages]struct{ from, to int }{
-	{flow.KeyWords, flow.FieldWords}, {0, 5}, {5, 9}, {9, flow.KeyWords},
-}
-
-const (
-	numStages = 4
-	lastStage = numStages - 1
-)
-
 // group is the rules of a tuple that agree in the words of all stages up to one:
 // groups by the words of the next stage, or, if that is the last one, rules by them.
 type group struct {
-	val    flow.Fields // under the tuple's mask, the words of the stage only
+	val    packed // the words of the stage
 	groups *node[*group]
 	rules  *node[*Rule]
 }
@@ -49,11 +33,15 @@ func (g *group) rank() uint16 {
 	return g.groups.top
 }
 
+// empty reports whether there is no rule in the group.
+func (g *group) empty() bool { return g.rules == nil && g.groups == nil }
+
 // tuple is the rules with the same mask.
 type tuple struct {
-	mask   flow.Fields
-	num    int
-	groups *node[*group] // by the words of the first stage
+	words words
+	all   group // by the words of the first stage
+	num   int
+	mask  flow.Fields
 }
 
 // Table is the rules of one pipeline table. The zero Table is empty.
@@ -70,38 +58,6 @@ func (t *Table) Len() int { return t.num }
 // NumTuples is the number of different masks.
 func (t *Table) NumTuples() int { return len(t.tuples) }
 
-// hash is a hash of the stage's words of f under mask m.
-func hash(f, m *flow.Fields, stage int) uint64 {
-	h := uint64(0x9e3779b97f4a7c15)
-	w, y := f.Words(), m.Words()
-	for i := stages[stage].from; i < stages[stage].to; i++ {
-		if y[i] == 0 {
-			continue
-		}
-		hi, lo := bits.Mul64(h^w[i]&y[i], 0xd1b54a32d192ed03+uint64(i)*2)
-		h = hi ^ lo + h
-	}
-	return h
-}
-
-// equal reports whether f under mask m is v in the stage's words.
-func equal(f, v, m *flow.Fields, stage int) bool {
-	w, x, y := f.Words(), v.Words(), m.Words()
-	var diff uint64
-	for i := stages[stage].from; i < stages[stage].to; i++ {
-		diff |= w[i]&y[i] ^ x[i]
-	}
-	return diff == 0
-}
-
-// or adds the stage's words of m to wc.
-func or(wc, m *flow.Fields, stage int) {
-	w, y := wc.Words(), m.Words()
-	for i := stages[stage].from; i < stages[stage].to; i++ {
-		w[i] |= y[i]
-	}
-}
-
 // Lookup is the rule of the highest priority that matches f, nil if none does.
 // Into wc it ORs a mask: all fields that agree with f in its bits get the same
 // answer. If rules of equal priority overlap, the answer is the same one each
@@ -110,54 +66,63 @@ func or(wc, m *flow.Fields, stage int) {
 //	alloc: 0
 func (t *Table) Lookup(f, wc *flow.Fields) *Rule {
 	var best *Rule
+	above := -1 // the priority that a rule must be above
 	for _, tu := range t.tuples {
-		if best != nil && tu.groups.top <= best.Priority {
+		if int(tu.all.rank()) <= above {
 			break
 		}
-		if r := tu.lookup(f, wc, best); r != nil {
-			best = r
+		if r := tu.lookup(f, wc, above); r != nil {
+			best, above = r, int(r.Priority)
 		}
 	}
 	return best
 }
 
-// lookup is the tuple's rule that matches f and has a higher priority than best,
-// nil if there is none.
-func (tu *tuple) lookup(f, wc *flow.Fields, best *Rule) *Rule {
-	at := tu.groups
-	for stage := range lastStage {
-		or(wc, &tu.mask, stage)
-		g := find(at, f, &tu.mask, stage)
-		if g == nil || best != nil && g.rank() <= best.Priority {
+// lookup is the tuple's rule that matches f and has a priority above the given one,
+// nil if there is none. What it hashes is words.hash.
+func (tu *tuple) lookup(f, wc *flow.Fields, above int) *Rule {
+	k, w, x := &tu.words, f.Words(), wc.Words()
+	g := &tu.all
+	i := uint8(0)
+	for stage := uint8(0); ; stage++ {
+		h := hashSeed
+		for to := k.ends[stage%numStages]; i < to; i++ {
+			at, bits := k.at[i&wordBits]&wordBits, k.bits[i&wordBits]
+			x[at] |= bits
+			h = mix(h, w[at]&bits)
+		}
+		if stage+1 >= k.num {
+			return tu.rule(g.rules.leaf(h), f, h, above)
+		}
+		if g = tu.find(g.groups.leaf(h), f, h, stage); g == nil || int(g.rank()) <= above {
 			return nil
 		}
-		if stage == lastStage-1 {
-			return tu.rule(g.rules, f, wc, best)
-		}
-		at = g.groups
 	}
-	return nil
 }
 
-// rule is the last stage of lookup.
-func (tu *tuple) rule(at *node[*Rule], f, wc *flow.Fields, best *Rule) *Rule {
-	or(wc, &tu.mask, lastStage)
-	for _, i := range at.leaf(hash(f, &tu.mask, lastStage)) {
-		if equal(f, &i.val.Match.Value, &tu.mask, lastStage) { // the first is the highest
-			if best != nil && i.val.Priority <= best.Priority {
+// rule is that among items which has f's words of the last stage, whose hash is h, and
+// a priority above the given one; nil if there is none.
+func (tu *tuple) rule(items []item[*Rule], f *flow.Fields, h uint64, above int) *Rule {
+	for n := range items {
+		if items[n].hash != h {
+			continue
+		}
+		if r := items[n].val; tu.words.agree(f, &r.Match.Value, tu.words.num-1) { // the first is the highest
+			if int(r.Priority) <= above {
 				return nil
 			}
-			return i.val
+			return r
 		}
 	}
 	return nil
 }
 
-// find is the group that f belongs to, nil if there is none.
-func find(at *node[*group], f, mask *flow.Fields, stage int) *group {
-	for _, i := range at.leaf(hash(f, mask, stage)) {
-		if equal(f, &i.val.val, mask, stage) {
-			return i.val
+// find is that among groups which has f's words of a stage, whose hash is h; nil if
+// there is none.
+func (tu *tuple) find(groups []item[*group], f *flow.Fields, h uint64, stage uint8) *group {
+	for n := range groups {
+		if groups[n].hash == h && tu.words.has(f, &groups[n].val.val, stage) {
+			return groups[n].val
 		}
 	}
 	return nil
@@ -175,20 +140,16 @@ func (t *Table) Get(id *flow.RuleID) *Rule {
 
 // get is the tuple's rule with this identity.
 func (tu *tuple) get(id *flow.RuleID) *Rule {
-	at := tu.groups
-	for stage := range lastStage {
-		g := find(at, &id.Match.Value, &tu.mask, stage)
-		if g == nil {
+	g, v, last := &tu.all, &id.Match.Value, tu.words.num-1
+	for stage := range last {
+		h := tu.words.hash(v, stage)
+		if g = tu.find(g.groups.leaf(h), v, h, stage); g == nil {
 			return nil
 		}
-		if stage < lastStage-1 {
-			at = g.groups
-			continue
-		}
-		for _, i := range g.rules.leaf(hash(&id.Match.Value, &tu.mask, lastStage)) {
-			if i.val.Priority == id.Priority && i.val.Match.Value == id.Match.Value {
-				return i.val
-			}
+	}
+	for _, i := range g.rules.leaf(tu.words.hash(v, last)) {
+		if i.val.Priority == id.Priority && i.val.Match.Value == id.Match.Value {
+			return i.val
 		}
 	}
 	return nil
@@ -197,7 +158,7 @@ func (tu *tuple) get(id *flow.RuleID) *Rule {
 // Each calls f with every rule, in no particular order, until f returns false.
 func (t *Table) Each(f func(*Rule) bool) {
 	for _, tu := range t.tuples {
-		if !tu.groups.each(func(g *group) bool { return g.each(f) }) {
+		if !tu.all.each(f) {
 			return
 		}
 	}
