@@ -17,6 +17,7 @@ import (
 	"baton/dataplane/parse"
 	"baton/dataplane/pipeline"
 	"baton/dataplane/stats"
+	"baton/dataplane/table"
 )
 
 // chain are the tables that random rules use.
@@ -278,6 +279,39 @@ func TestMaskIsEnough(t *testing.T) {
 			if a.Actions != b.Actions || a.Mask != b.Mask || a.NumRules != b.NumRules || a.Rules != b.Rules {
 				t.Fatalf("keys agree under mask %s but not in the result:\n%s: %s\n%s: %s",
 					k.FormatMasked(a.Mask), k, fmt.Sprint(a.Actions), other, fmt.Sprint(b.Actions))
+			}
+		}
+	})
+}
+
+// noted is an observer that looks at nothing.
+type noted struct{}
+
+func (noted) Step(flow.TableID, *table.Rule, *flow.Fields) {}
+
+// TestWalkIsTrace holds the walk, which notes now and then what its result depends on,
+// against a trace, which does so at each step.
+func TestWalkIsTrace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := gen{t}
+		p := pipeline.New()
+		if _, err := p.Apply(defaults()); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := p.Apply(g.change(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := p.Snapshot()
+		var walked, traced pipeline.Result
+		for range 8 {
+			_, k := g.packet()
+			s.Walk(&k, &walked)
+			s.Trace(&k, &traced, noted{})
+			if walked.Actions != traced.Actions || walked.Mask != traced.Mask || walked.NumRules != traced.NumRules || walked.Rules != traced.Rules {
+				t.Fatalf("%s: walked %s under %s\ntraced %s under %s", k, fmt.Sprint(walked.Actions), k.FormatMasked(walked.Mask),
+					fmt.Sprint(traced.Actions), k.FormatMasked(traced.Mask))
 			}
 		}
 	})

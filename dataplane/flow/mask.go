@@ -52,20 +52,3 @@ func (f *Fields) Or(m *Fields) {
 
 // Holds reports whether the match holds for f.
 func (m *Match) Holds(f *Fields) bool { return f.EqualMasked(&m.Value, &m.Mask) }
-
-// Cover sets all bits of field id in f, so that f as a mask covers the field.
-func (f *Fields) Cover(id FieldID) { f.fill(id, 0xff) }
-
-// Uncover clears all bits of field id in f.
-func (f *Fields) Uncover(id FieldID) { f.fill(id, 0) }
-
-// fill sets each byte of field id to v; unknown fields are left alone.
-func (f *Fields) fill(id FieldID, v byte) {
-	if int(id) >= NumFields {
-		return
-	}
-	b := f.bytes(fieldInfos[id]) // FieldNone has size 0
-	for i := range b {
-		b[i] = v
-	}
-}

@@ -33,8 +33,10 @@ func (w *walk) set(id flow.FieldID, v [16]byte) bool {
 		return false
 	}
 	w.f.Put(id, v)
-	w.own.Uncover(id)
-	w.list.Edits |= edits[id]
+	if edits[id] != 0 {
+		w.list.Edits |= edits[id]
+		w.disown(id)
+	}
 	return true
 }
 
@@ -116,9 +118,13 @@ func (w *walk) echoReply() bool {
 // rewritten notes that a reply wrote addresses, protocol and the given fields:
 // what they hold now was noted when the reply was made of it.
 func (w *walk) rewritten(ids ...flow.FieldID) {
-	w.own.Uncover(flow.FieldIPSrc)
-	w.own.Uncover(flow.FieldIPDst)
-	w.own.Uncover(flow.FieldProto)
+	w.disown(flow.FieldIPSrc, flow.FieldIPDst, flow.FieldProto)
+	w.disown(ids...)
+}
+
+// disown notes that what the fields hold now is a rule's.
+func (w *walk) disown(ids ...flow.FieldID) {
+	w.depend()
 	for _, id := range ids {
 		w.own.Uncover(id)
 	}

@@ -38,7 +38,7 @@ type walk struct {
 	in   flow.PortNo
 	f    flow.Fields // the packet as it is at this point of the walk
 	own  flow.Fields // bits of the key in f that still are the packet's own, not a rule's
-	wc   flow.Fields // bits that the last lookup looked at
+	wc   flow.Fields // bits that were looked at since depend was called last
 	list *action.List
 }
 
@@ -51,7 +51,8 @@ func (s *Snapshot) Walk(key *flow.Key, res *Result) {
 	w.run(s, key, res)
 }
 
-// Trace is Walk, with obs told each step.
+// Trace is Walk, with obs told each step. It notes what the result depends on at once,
+// and so is the plain version of Walk.
 func (s *Snapshot) Trace(key *flow.Key, res *Result, obs Observer) {
 	w := walk{obs: obs}
 	w.run(s, key, res)
@@ -66,6 +67,12 @@ func (w *walk) run(s *Snapshot, key *flow.Key, res *Result) {
 	for i := range own {
 		own[i] = ^uint64(0)
 	}
+	w.tables()
+	w.depend()
+}
+
+// tables takes the packet from table to table.
+func (w *walk) tables() {
 	at := TableConvertPhyLogical
 	for range MaxSteps {
 		next, on := w.table(at)
@@ -81,9 +88,8 @@ func (w *walk) run(s *Snapshot, key *flow.Key, res *Result) {
 func (w *walk) table(at flow.TableID) (next flow.TableID, on bool) {
 	var rule *table.Rule
 	if t := w.snap.tables[at]; t != nil {
-		w.wc = flow.Fields{}
 		rule = t.Lookup(&w.f, &w.wc)
-		w.depend()
+		w.looked()
 	}
 	if w.obs != nil {
 		w.observe(at, rule)
@@ -114,23 +120,31 @@ func (w *walk) observe(at flow.TableID, rule *table.Rule) {
 	w.obs.Step(at, rule, &f)
 }
 
-// depend notes that the result depends on the bits of wc, as far as they are
-// the packet's own. (Registers come from rules, or from fields that were noted
-// when they were copied.)
+// looked is called after something was looked at: it is noted when a rule writes the
+// packet, or at the end, once for all tables in between; of a trace, at once.
+func (w *walk) looked() {
+	if w.obs != nil {
+		w.depend()
+	}
+}
+
+// depend notes that the result depends on the bits of wc, as far as they are the packet's
+// own. It must be called before these become fewer. (Registers come from rules, or from
+// fields that were noted when they were copied.)
 func (w *walk) depend() {
 	m, own, wc := w.res.Mask.Words(), w.own.Key.Words(), w.wc.Key.Words()
 	for i := range m {
 		m[i] |= own[i] & wc[i]
 	}
+	w.wc = flow.Fields{}
 }
 
 // dependOn notes that the result depends on the whole field.
 func (w *walk) dependOn(ids ...flow.FieldID) {
-	w.wc = flow.Fields{}
 	for _, id := range ids {
 		w.wc.Cover(id)
 	}
-	w.depend()
+	w.looked()
 }
 
 // drop ends the walk; the result is false for the callers to hand on.
