@@ -32,9 +32,10 @@ type Options struct {
 // Bench is one run of the suite.
 type Bench struct {
 	Options
-	Report *report.Report
-	Log    io.Writer // what happens, for people
-	rigs   int       // made so far, for names
+	Report  *report.Report
+	Log     io.Writer // what happens, for people
+	rigs    int       // made so far, for names
+	checked []string  // passes that were made
 }
 
 // timing is how trials of the plan are made.

@@ -27,6 +27,9 @@ const (
 const allNew = 1e9
 
 func (churn) Run(ctx context.Context, b *Bench) error {
+	if err := (vm2vm{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(10_000) {
 		for _, size := range b.sizes() {
 			c := report.Case{Scenario: "churn", Flows: flows, Size: size}

@@ -46,19 +46,25 @@ func (s decap) verify(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
+	file := filepath.Join(b.Dir, "decap-check.pcap")
+	if err := writeTunnelled(file, from, to, sent); err != nil {
+		return err
+	}
+	return b.Verify(ctx, s.Name(), s.plan(file, len(sent)), Pass{From: nic, To: to.Name, Sent: sent, Open: plainFrame, Replayed: true})
+}
+
+// writeTunnelled writes a file of frames, each in a tunnel from a VM of the far host to one
+// of this.
+func writeTunnelled(file string, from, to topology.VM, frames [][]byte) error {
 	var outer [][]byte
-	for i, f := range sent {
+	for i, f := range frames {
 		o, err := tunnelled(from, to, i, f)
 		if err != nil {
 			return err
 		}
 		outer = append(outer, o)
 	}
-	file := filepath.Join(b.Dir, "decap-check.pcap")
-	if err := writeFrames(file, outer); err != nil {
-		return err
-	}
-	return b.Verify(ctx, s.Name(), s.plan(file, len(outer)), Pass{From: nic, To: to.Name, Sent: sent, Open: plainFrame, Replayed: true})
+	return writeFrames(file, outer)
 }
 
 func (s decap) compare(ctx context.Context, b *Bench, flows int, size report.Size) error {

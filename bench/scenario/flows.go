@@ -18,6 +18,9 @@ func (flows) About() string {
 }
 
 func (s flows) Run(ctx context.Context, b *Bench) error {
+	if err := (encap{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, num := range b.flowsOr(1000, 10_000, 100_000, 1_000_000) {
 		for _, choice := range []gen.Choice{gen.Uniform, gen.Zipf} {
 			for _, size := range b.sizes() {

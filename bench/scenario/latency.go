@@ -22,6 +22,9 @@ func (latency) About() string {
 var loads = []int{10, 50, 90}
 
 func (l latency) Run(ctx context.Context, b *Bench) error {
+	if err := (vm2vm{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(1000) {
 		for _, size := range b.sizes() {
 			c := report.Case{Scenario: "latency", Flows: flows, Size: size}

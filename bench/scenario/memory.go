@@ -18,6 +18,9 @@ func (memory) About() string {
 }
 
 func (memory) Run(ctx context.Context, b *Bench) error {
+	if err := (vm2vm{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, size := range b.sizes() {
 		all := b.flowsOr(1000, 10_000, 100_000, 1_000_000)
 		c := report.Case{Scenario: "memory", Flows: all[len(all)-1], Size: size}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -20,7 +21,26 @@ func (rules) About() string {
 	return "from VM to VM, a flow for each rule, exact-match caches off (baton's: 64 entries): 10, 1 k, 100 k rules; 1, 8, 32 masks"
 }
 
-func (rules) Run(ctx context.Context, b *Bench) error {
+// verify sends a frame of each of some rules' flows.
+func (s rules) verify(ctx context.Context, b *Bench) error {
+	from, to := topology.VM1, topology.VM2
+	r := topology.Ruleset{Num: checkFrames, Masks: 8}
+	sent, err := numbered(from, to, 64, 512, 1500)
+	if err != nil {
+		return err
+	}
+	for i, f := range sent {
+		src, dst := r.PortsOf(i)
+		binary.BigEndian.PutUint16(f[headers-8:], src)
+		binary.BigEndian.PutUint16(f[headers-6:], dst)
+	}
+	return b.Verify(ctx, s.Name(), rulesPlan(r, 64), Pass{From: from.Name, To: to.Name, Sent: sent, Open: plainFrame})
+}
+
+func (s rules) Run(ctx context.Context, b *Bench) error {
+	if err := s.verify(ctx, b); err != nil {
+		return err
+	}
 	for _, num := range b.flowsOr(10, 1000, 10_000, 100_000) {
 		if num > topology.MaxRules {
 			return fmt.Errorf("%d rules: at most %d", num, topology.MaxRules)

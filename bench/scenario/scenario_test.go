@@ -175,7 +175,17 @@ func TestPass_judge(t *testing.T) {
 		t.Error("more than were counted: no error")
 	}
 	p.Replayed = true
-	if n, err := p.Judge([][]byte{{1}, {2}, {3}, {1}}, 9); err != nil || n != 4 {
+	replay := [][]byte{{1}, {2}, {3}, {1}}
+	if n, err := p.Judge(replay, 9); err != nil || n != 4 {
 		t.Errorf("replayed: %d, %v", n, err)
+	}
+	p.From, p.To = "nic", "nic" // all that leave are in the file
+	if n, err := p.Judge(replay, 4); err != nil || n != 4 {
+		t.Errorf("through: %d, %v", n, err)
+	}
+	for _, counted := range []uint64{3, 5} {
+		if _, err := p.Judge(replay, counted); err == nil {
+			t.Errorf("through: 4 left, %d counted, no error", counted)
+		}
 	}
 }

@@ -28,6 +28,9 @@ func (t throughput) About() string {
 }
 
 func (t throughput) Run(ctx context.Context, b *Bench) error {
+	if err := (vm2vm{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, flows := range b.flowsOr(1, 10_000) {
 		for _, size := range b.sizes() {
 			c := report.Case{Scenario: t.name, Flows: flows, Size: size}

@@ -17,6 +17,9 @@ func (workers) Name() string { return "workers" }
 func (workers) About() string { return "encap of two VMs, with one worker and with two" }
 
 func (s workers) Run(ctx context.Context, b *Bench) error {
+	if err := (encap{}).verify(ctx, b); err != nil {
+		return err
+	}
 	for _, num := range []int{1, 2} {
 		for _, flows := range b.flowsOr(1000) {
 			for _, size := range b.sizes() {
