@@ -49,7 +49,7 @@ func Run(c Config) (*Result, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(append(os.Environ(), c.Env...), env+"="+string(raw))
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	raw, err = cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("loopgap: %w", err)

@@ -118,6 +118,7 @@ func (s *OVS) daemon(name string, args ...string) *exec.Cmd {
 	}
 	c.Env = append(os.Environ(), c.Env...)
 	c.Dir = s.o.Dir
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's interrupt is for who started it
 	return c
 }
 
@@ -208,7 +209,7 @@ func (s *OVS) addBridges() error {
 // ip configures an interface of the namespace.
 func (s *OVS) ip(args string) error {
 	pid := strconv.Itoa(s.switchd.Process.Pid)
-	out, err := exec.Command("nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "ip"}, strings.Fields(args)...)...).CombinedOutput()
+	out, err := s.daemon("nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "ip"}, strings.Fields(args)...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ip %s: %w: %s", args, err, tail(string(out)))
 	}

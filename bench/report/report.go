@@ -26,6 +26,11 @@ type Report struct {
 	Measures []Measure `json:"measures,omitempty"`
 }
 
+// Empty says whether nothing was measured.
+func (r *Report) Empty() bool {
+	return len(r.Trials)+len(r.Stages)+len(r.Ladders)+len(r.Gaps)+len(r.Measures) == 0
+}
+
 // Host is where and how it was measured.
 type Host struct {
 	Date     string            `json:"date"` // RFC 3339
@@ -221,7 +226,14 @@ type Measure struct {
 
 // WriteJSON writes the report to a file.
 func (r *Report) WriteJSON(path string) error {
-	raw, err := json.MarshalIndent(r, "", "  ")
+	all := *r
+	if all.Trials == nil { // programs rely on lists
+		all.Trials = []Trial{}
+	}
+	if all.Summary == nil {
+		all.Summary = []Summary{}
+	}
+	raw, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return err
 	}

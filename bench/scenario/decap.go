@@ -18,6 +18,8 @@ func (decap) About() string {
 	return "NIC that always has Geneve (net_pcap, infinite_rx) -> lookup -> VM"
 }
 
+func (decap) check(o *Options) error { return checkReplay(o.Flows) }
+
 func (s decap) Run(ctx context.Context, b *Bench) error {
 	if err := s.verify(ctx, b); err != nil {
 		return err
@@ -70,7 +72,7 @@ func writeTunnelled(file string, from, to topology.VM, frames [][]byte) error {
 func (s decap) compare(ctx context.Context, b *Bench, flows int, size report.Size) error {
 	c := report.Case{Scenario: s.Name(), Flows: flows, Size: size}
 	if flows > maxReplay {
-		b.leaveOut(c, fmt.Sprintf("the device keeps a buffer for each packet of the file, and OVS has too few: at most %d flows", maxReplay))
+		b.leaveOut(c, replayLimit)
 		return nil
 	}
 	file := filepath.Join(b.Dir, fmt.Sprintf("decap-%d-%s.pcap", flows, size))

@@ -1,5 +1,14 @@
 package scenario
 
+import (
+	"errors"
+	"time"
+
+	"baton/bench/gen"
+	"baton/bench/report"
+	"baton/bench/suite"
+)
+
 var (
 	Stream      = stream
 	WriteReplay = writeReplay
@@ -10,6 +19,17 @@ var (
 	PlainFrame  = plainFrame
 	ErrForeign  = errForeign
 )
+
+// Shoot starts baton for a stream from VM to VM and has it sent once.
+func (b *Bench) Shoot(st gen.Stream, length time.Duration) (r *gen.Result, n suite.Counts, err error) {
+	p := local(st.Flows.Num, report.Size(st.Size))
+	rig, err := b.Rig(report.Baton, p)
+	if err != nil {
+		return nil, n, err
+	}
+	r, n, err = shots{b, rig}.shoot(st, length)
+	return r, n, errors.Join(err, rig.Close())
+}
 
 func (p *Plan) TestpmdMode() (string, bool)               { return p.testpmdMode() }
 func (c *Pass) Judge(got [][]byte, n uint64) (int, error) { return c.judge(got, n) }

@@ -30,15 +30,15 @@ func (l latency) Run(ctx context.Context, b *Bench) error {
 			c := report.Case{Scenario: "latency", Flows: flows, Size: size}
 			p := local(flows, size)
 			err := b.eachSystem(ctx, c, p, func(s shots) error {
-				rate, _, err := s.search(p.Load.Streams[0], ndr.part)
+				f, err := s.search(ctx, p.Load.Streams[0], ndr.part)
 				if err != nil {
 					return err
 				}
-				if rate == 0 {
+				if f.rate == 0 {
 					return fmt.Errorf("packets are lost at the lowest rate too")
 				}
 				for _, load := range loads {
-					if err := s.ladder(ctx, c, p.Load.Streams[0], rate, load); err != nil {
+					if err := s.ladder(ctx, c, p.Load.Streams[0], f.rate, load); err != nil {
 						return err
 					}
 				}

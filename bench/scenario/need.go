@@ -17,27 +17,50 @@ import (
 	"baton/bench/tsc"
 )
 
-// HugePages is what a case needs at the most, of 2 MiB: a baton, an OVS and a testpmd
-// with 100000 packets kept by their devices, and a load for each.
-const HugePages = 840
+// What a case needs at the most, in huge pages of 2 MiB: a system with its load, of which
+// the one keeps 100000 packets and the other has testpmd's buffers.
+const (
+	batonPages   = 250
+	ovsPages     = 330
+	testpmdPages = 260
+)
 
-// Settle checks what is asked for against the machine, and fills in what the machine
-// decides.
+// hugePages is what is asked for needs.
+func (o *Options) hugePages() int {
+	n := batonPages
+	for _, p := range o.Peers {
+		n += map[string]int{OVS: ovsPages, Testpmd: testpmdPages}[p]
+	}
+	return n
+}
+
+// Settle checks what is asked for of the items against the machine, and fills in what the
+// machine decides.
 //
 //	error: what is wrong, and what can be run instead
-func (o *Options) Settle() error {
+func (o *Options) Settle(items []Item) error {
+	if len(items) > 0 && !slices.ContainsFunc(items, func(i Item) bool { _, ok := i.Scenario.(alone); return !ok }) {
+		o.Peers = nil
+	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	for _, cpu := range append([]int{o.DUTCPU, o.LoadCPU}, o.MoreCPUs...) {
-		if err := machine.On(cpu, func() error { return nil }); err != nil {
-			return fmt.Errorf("%w: this machine has %d", err, runtime.NumCPU())
+	for _, i := range items {
+		if s, ok := i.Scenario.(choosy); ok {
+			if err := s.check(o); err != nil {
+				return fmt.Errorf("%s: %w", i.Scenario.Name(), err)
+			}
 		}
 	}
-	o.Huge = machine.FreeHugePages() >= HugePages
+	for _, cpu := range append([]int{o.DUTCPU, o.LoadCPU}, o.MoreCPUs...) {
+		if err := machine.On(cpu, func() error { return nil }); err != nil {
+			return fmt.Errorf("%w: this one has %d (--dut-cpu, --load-cpu); with one, run the benchmarks beside the code (make microbench)", err, runtime.NumCPU())
+		}
+	}
+	o.Huge = machine.FreeHugePages() >= o.hugePages()
 	if slices.Contains(o.Peers, OVS) && !o.Huge {
 		return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without them run --peer %s, or --peer \"\" for baton alone",
-			OVS, HugePages, machine.FreeHugePages(), HugePages, Testpmd)
+			OVS, o.hugePages(), machine.FreeHugePages(), o.hugePages(), Testpmd)
 	}
 	o.RT = machine.Favour(0, 0) == nil
 	o.Hz = tsc.Hz(50 * time.Millisecond)
@@ -59,7 +82,13 @@ func (o *Options) check() error {
 	if o.Runs < 1 || o.Length <= 0 {
 		return errors.New("want at least one run, and a length above 0")
 	}
-	o.Peers = slices.DeleteFunc(o.Peers, func(p string) bool { return p == "" })
+	var peers []string
+	for _, p := range o.Peers { // "" is nobody, and twice is once
+		if p != "" && !slices.Contains(peers, p) {
+			peers = append(peers, p)
+		}
+	}
+	o.Peers = peers
 	if o.DUTCPU == o.LoadCPU || slices.Contains(o.MoreCPUs, o.LoadCPU) || slices.Contains(o.MoreCPUs, o.DUTCPU) {
 		return errors.New("the system under test and the load need a CPU each; with one CPU, run the benchmarks beside the code (make microbench)")
 	}
@@ -115,7 +144,7 @@ func (o *Options) Versions() map[string]string {
 func (o *Options) Notes() []string {
 	memory, priority := "huge pages", "nice -19, so that ordinary load gets about a hundredth beside them"
 	if !o.Huge {
-		memory = fmt.Sprintf("ordinary pages (too few huge pages: scripts/huge-pages %d)", HugePages)
+		memory = fmt.Sprintf("ordinary pages (too few huge pages: scripts/huge-pages %d)", o.hugePages())
 	}
 	if !o.RT {
 		priority = "ordinary (no right to raise it)"
@@ -127,5 +156,6 @@ func (o *Options) Notes() []string {
 		fmt.Sprintf("baton: batond's default settings (one worker, %d buffers, %d megaflows, no busy polling).", dut.DefaultBuffers, dut.DefaultFlows),
 		"OVS-DPDK: its default settings (exact-match cache with insertion probability 1/100, no SMC, no vectorised parser), bridges and flows that do the same job, no connection tracking.",
 		"testpmd: net_vhost to the other port, io forwarding: no parsing, no lookup, no tunnel. It is the floor of DPDK's vhost library in C.",
+		"VPP has no package in Debian 12 and is not measured.",
 	}
 }

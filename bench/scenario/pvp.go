@@ -20,6 +20,8 @@ func (pvp) About() string {
 	return "NIC -> VM that swaps MAC addresses -> NIC; cycles and rate of what comes out"
 }
 
+func (pvp) check(o *Options) error { return checkReplay(o.Flows) }
+
 func (s pvp) Run(ctx context.Context, b *Bench) error {
 	if err := s.verify(ctx, b); err != nil {
 		return err
@@ -30,7 +32,7 @@ func (s pvp) Run(ctx context.Context, b *Bench) error {
 			c := report.Case{Scenario: s.Name(), Flows: flows, Size: size}
 			file := filepath.Join(b.Dir, fmt.Sprintf("pvp-%d-%s.pcap", flows, size))
 			if flows > maxReplay {
-				b.leaveOut(c, fmt.Sprintf("the device keeps a buffer for each packet of the file, and OVS has too few: at most %d flows", maxReplay))
+				b.leaveOut(c, replayLimit)
 				continue
 			}
 			num, err := writeReplay(file, far, vm, flows, size)

@@ -3,7 +3,9 @@ package scenario
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -18,6 +20,18 @@ import (
 // maxReplay is how many packets a file may have that a device replays: DPDK's net_pcap
 // keeps a buffer for each, and OVS's pool has to hold them (ovsMiB).
 const maxReplay = 100_000
+
+// replayLimit says so.
+var replayLimit = fmt.Sprintf("the NIC's device (net_pcap) keeps a packet buffer for each packet of its file, and OVS's pool has no more: at most %d flows; "+
+	"with more run encap, route or vm2vm", maxReplay)
+
+// checkReplay tells if nothing of what is asked for can be replayed.
+func checkReplay(flows []int) error {
+	if len(flows) > 0 && slices.Min(flows) > maxReplay {
+		return errors.New(replayLimit)
+	}
+	return nil
+}
 
 // leastReplay is how many packets a file has at least, so that its flows need not divide
 // a burst.

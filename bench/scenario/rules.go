@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"baton/bench/gen"
@@ -19,6 +20,13 @@ func (rules) Name() string { return "rules" }
 
 func (rules) About() string {
 	return "from VM to VM, a flow for each rule, exact-match caches off (baton's: 64 entries): 10, 1 k, 100 k rules; 1, 8, 32 masks"
+}
+
+func (rules) check(o *Options) error {
+	if n := slices.Max(append(o.Flows, 1)); n > topology.MaxRules {
+		return fmt.Errorf("%d rules: at most %d have flows that differ", n, topology.MaxRules)
+	}
+	return nil
 }
 
 // verify sends a frame of each of some rules' flows.
@@ -42,9 +50,6 @@ func (s rules) Run(ctx context.Context, b *Bench) error {
 		return err
 	}
 	for _, num := range b.flowsOr(10, 1000, 10_000, 100_000) {
-		if num > topology.MaxRules {
-			return fmt.Errorf("%d rules: at most %d", num, topology.MaxRules)
-		}
 		for _, masks := range []int{1, 8, 32} {
 			if masks > num {
 				continue

@@ -18,6 +18,15 @@ type Scenario interface {
 	Run(ctx context.Context, b *Bench) error
 }
 
+// choosy is a Scenario that cannot do all that may be asked for.
+type choosy interface {
+	// check tells what of it nothing is left to measure of, and what can be run instead.
+	check(o *Options) error
+}
+
+// alone is a Scenario without peers and their load.
+type alone interface{ alone() }
+
 // All are the scenarios, in the order in which they run.
 func All() []Scenario {
 	return []Scenario{encap{}, decap{}, vm2vm{}, pvp{}, route{}, flows{}, workers{}, ndr, pdr, latency{}, churn{}, memory{}, loopgap{}, rules{}}

@@ -44,6 +44,19 @@ func TestFind(t *testing.T) {
 
 // What cannot be measured is told before anything is started, with what can be.
 func TestOptions_refused(t *testing.T) {
+	one := func(name string) []scenario.Item {
+		s, err := scenario.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []scenario.Item{{Scenario: s}}
+	}
+	for name, want := range map[string]string{"rules": "at most 262144", "decap": "at most 100000 flows", "pvp": "run encap"} {
+		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Flows: []int{1e6}}
+		if err := o.Settle(one(name)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s of 1 M flows: %v", name, err)
+		}
+	}
 	for want, change := range map[string]func(*scenario.Options){
 		"want 1 to 16777216":       func(o *scenario.Options) { o.Flows = []int{0} },
 		"want 64 to 1518, or imix": func(o *scenario.Options) { o.Sizes = []report.Size{1519} },
@@ -55,7 +68,7 @@ func TestOptions_refused(t *testing.T) {
 	} {
 		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second}
 		change(&o)
-		if err := o.Settle(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}

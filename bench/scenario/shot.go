@@ -106,28 +106,61 @@ func lossPart(n gen.StreamResult) float64 {
 // the system, counts as what ended a search.
 const mostLate = 0.02
 
-// search finds the highest rate of a stream at which no more than a part is lost, as it was
-// achieved. Limited says that the generator could send no faster.
-func (s shots) search(st gen.Stream, part float64) (rate float64, limited bool, err error) {
+// found is what a search found.
+type found struct {
+	rate    float64 // packets a second, as it was achieved
+	cycles  float64 // a packet, of the system's, at that rate
+	limited bool    // the generator could send no faster
+}
+
+// search finds the highest rate of a stream at which no more than a part is lost.
+func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found, err error) {
 	st.Rate = 0
 	open, _, err := s.shoot(st, s.b.shotLength())
 	if err != nil {
-		return 0, false, err
+		return f, err
 	}
-	achieved := map[float64]float64{} // by the rate that was asked for; the longest trials come last
+	tried := map[float64]found{} // by the rate that was asked for; the longest trials come last
 	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.shotLength(), Try: func(rate float64, length time.Duration) (bool, error) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		st.Rate = rate
-		r, _, err := s.shoot(st, length)
+		r, n, err := s.shoot(st, length)
 		if err != nil {
 			return false, err
 		}
-		achieved[rate] = r.Streams[0].Rate
-		return lossPart(r.Streams[0]) <= part, nil
+		got := r.Streams[0]
+		tried[rate] = found{rate: got.Rate, cycles: float64(n.Busy) / float64(max(1, n.Rx)), limited: got.Rate < (1-mostLate)*rate}
+		return lossPart(got) <= part, nil
 	}}
 	if search.Max == 0 {
-		return 0, false, errors.New("nothing can be sent: the system takes no packets")
+		return f, errors.New("nothing can be sent: the system takes no packets")
 	}
-	found, err := search.Run()
-	rate = achieved[found.Rate]
-	return rate, rate < (1-mostLate)*found.Rate, err
+	best, err := search.Run()
+	return tried[best.Rate], err
+}
+
+// shotTrial makes one trial of a case of f, which sets Mpps, Cycles and Limited, and adds it
+// to the report.
+func (s shots) shotTrial(c report.Case, run int, f func(t *report.Trial) error) error {
+	var t report.Trial
+	j := suite.Trial{System: s.rig.System.Name(), Run: run, BusyPart: 1}
+	var err error
+	if j.Before, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
+		return err
+	}
+	begin, stolen := time.Now(), machine.Stolen()
+	if err := f(&t); err != nil {
+		return err
+	}
+	j.Length, j.Stolen = time.Since(begin), machine.Stolen()-stolen
+	if j.After, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
+		return err
+	}
+	j.Mpps, j.Cycles, j.Packets = t.Mpps, t.Cycles, uint64(t.Mpps*1e6)
+	j.Judge()
+	j.Limited = t.Limited
+	s.b.Add(j.Report(c))
+	return nil
 }

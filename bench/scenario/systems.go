@@ -107,7 +107,7 @@ const ovsMiB = 512
 
 func (b *Bench) startOVS(p Plan, dir string) (suite.System, error) {
 	if !b.Huge {
-		return nil, fmt.Errorf("OVS-DPDK needs huge pages, and %d of 2 MiB are free: scripts/huge-pages %d, or run without --peer %s", machine.FreeHugePages(), HugePages, OVS)
+		return nil, fmt.Errorf("OVS-DPDK needs huge pages, and %d of 2 MiB are free: scripts/huge-pages %d, or run without --peer %s", machine.FreeHugePages(), b.hugePages(), OVS)
 	}
 	o := peer.OVSOptions{
 		Dir: dir, CPUs: b.cpus(p), Control: b.LoadCPU, MiB: ovsMiB, NIC: p.NIC,

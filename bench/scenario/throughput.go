@@ -36,21 +36,17 @@ func (t throughput) Run(ctx context.Context, b *Bench) error {
 			c := report.Case{Scenario: t.name, Flows: flows, Size: size}
 			p := local(flows, size)
 			err := b.eachSystem(ctx, c, p, func(s shots) error {
-				m := newMeasure(c, s, "rate", "Mpps")
-				for range b.Runs {
-					if err := ctx.Err(); err != nil {
+				for run := range b.Runs {
+					err := s.shotTrial(c, run, func(r *report.Trial) error {
+						f, err := s.search(ctx, p.Load.Streams[0], t.part)
+						r.Mpps, r.Cycles, r.Limited = f.rate/1e6, f.cycles, f.limited
 						return err
-					}
-					rate, limited, err := s.search(p.Load.Streams[0], t.part)
+					})
 					if err != nil {
 						return err
 					}
-					m.add(rate / 1e6)
-					if limited {
-						m.name = "rate (the generator's limit)"
-					}
 				}
-				return m.done(s)
+				return nil
 			})
 			if err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ type flags struct {
 	flows, sizes []string
 	set          string
 	runs         bool // given: comes before what a set has
-	json, dir    string
+	out          outputs
 }
 
 func rootCommand(code *int) *cobra.Command {
@@ -38,9 +39,7 @@ func listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the scenarios and sets", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) {
-			for _, s := range scenario.All() {
-				fmt.Fprintf(c.OutOrStdout(), "%-10s %s\n", s.Name(), s.About())
-			}
+			fmt.Fprint(c.OutOrStdout(), scenarioList(""))
 			for _, s := range scenario.Sets() {
 				fmt.Fprintf(c.OutOrStdout(), "--set %-8s %s\n", s.Name, s.About)
 			}
@@ -48,10 +47,19 @@ func listCommand() *cobra.Command {
 	}
 }
 
+// scenarioList is a line for each scenario.
+func scenarioList(indent string) string {
+	var b strings.Builder
+	for _, s := range scenario.All() {
+		fmt.Fprintf(&b, "%s%-10s %s\n", indent, s.Name(), s.About())
+	}
+	return b.String()
+}
+
 func runCommand(code *int) *cobra.Command {
 	var f flags
 	c := &cobra.Command{
-		Use: "run SCENARIO...", Short: "Measure scenarios and print a table", Long: long,
+		Use: "run SCENARIO...", Short: "Measure scenarios and print a table", Long: long + "\n\nScenarios:\n" + scenarioList("  "),
 		Example: "  baton-bench run encap decap --flows 1,100k --peer ovs-dpdk,testpmd --report out\n  baton-bench run --set quick",
 		RunE: func(c *cobra.Command, names []string) error {
 			items, err := f.choose(names, c.Flags().Changed)
@@ -61,7 +69,9 @@ func runCommand(code *int) *cobra.Command {
 			r, err := f.measure(c.Context(), items)
 			if err == nil {
 				*code = verdict(r)
-				err = f.write(r)
+			}
+			if r != nil { // what was measured before something failed, too
+				err = errors.Join(err, f.out.write(r))
 			}
 			if err != nil {
 				return failure{err}
@@ -73,14 +83,15 @@ func runCommand(code *int) *cobra.Command {
 	s.StringSliceVar(&f.flows, "flows", nil, "numbers of flows, such as 1,10k,1M (default: each scenario's own)")
 	s.StringSliceVar(&f.sizes, "size", nil, "frame sizes in bytes without tunnel headers, or imix (default: 64)")
 	s.StringVar(&f.set, "set", "", "a set of scenarios instead of their names: standard or quick")
-	s.DurationVar(&f.Length, "duration", time.Second, "length of a trial")
+	f.Length = time.Second
+	s.Var((*seconds)(&f.Length), "duration", "length of a trial: 2, 0.5 or 300ms")
 	s.IntVar(&f.Runs, "runs", 5, "trials of each system in each case")
 	s.StringSliceVar(&f.Peers, "peer", []string{scenario.OVS}, "systems beside baton: ovs-dpdk, testpmd; \"\" for none")
 	s.IntVar(&f.DUTCPU, "dut-cpu", 0, "CPU that the system under test polls with")
 	s.IntSliceVar(&f.MoreCPUs, "more-cpus", nil, "more CPUs for the system under test, for the scenario workers")
 	s.IntVar(&f.LoadCPU, "load-cpu", 1, "CPU of the load, and of all that does not poll")
-	s.StringVar(&f.json, "json", "", "write all trials and ratios to this file")
-	s.StringVar(&f.dir, "report", "", "write JSON, Markdown and plots into this folder")
+	s.StringVar(&f.out.json, "json", "", "write all trials and ratios to this file")
+	s.StringVar(&f.out.dir, "report", "", "write JSON, Markdown and plots into this folder")
 	s.StringVar(&f.Profile, "profile", "", "write a CPU profile of baton to this file (it costs speed)")
 	return c
 }
@@ -114,12 +125,20 @@ func (f *flags) choose(names []string, given func(flag string) bool) (items []sc
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, scenario.Item{Scenario: s})
+		if !slices.ContainsFunc(items, func(i scenario.Item) bool { return i.Scenario.Name() == n }) {
+			items = append(items, scenario.Item{Scenario: s})
+		}
 	}
 	if err := f.read(); err != nil {
 		return nil, err
 	}
-	return items, f.Settle()
+	if err := f.out.check(); err != nil {
+		return nil, err
+	}
+	if err := writable("--profile", f.Profile); err != nil {
+		return nil, err
+	}
+	return items, f.Settle(items)
 }
 
 // read reads what is text.
@@ -157,16 +176,23 @@ func parseCount(s string) (int, error) {
 }
 
 // measure runs what was chosen.
+//
+//	error: what went wrong; what was measured before is in the report, which is nil if
+//	nothing was
 func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.Report, err error) {
 	if f.Dir, err = os.MkdirTemp("", "baton-bench-"); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(f.Dir)
+	begin := time.Now()
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: f.Hz,
 		Versions: f.Versions(), Notes: append(f.Notes(), suite.Rules()),
 	}}}
-	for _, i := range items {
+	for n, i := range items {
+		if len(items) > 1 {
+			fmt.Fprintf(os.Stderr, "-- %s (%d of %d, after %v)\n", i.Scenario.Name(), n+1, len(items), time.Since(begin).Round(time.Second))
+		}
 		if f.Flows == nil {
 			b.Flows = i.Flows
 		}
@@ -177,34 +203,29 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 		if f.runs {
 			b.Runs = f.Runs
 		}
-		if err := i.Scenario.Run(ctx, b); err != nil {
-			return nil, err
+		if err = i.Scenario.Run(ctx, b); err != nil {
+			break
 		}
 	}
 	b.Report.Summary = report.Summarize(b.Report.Trials)
-	return b.Report, nil
-}
-
-// write writes the report where it was asked for, and for people.
-func (f *flags) write(r *report.Report) error {
-	if f.json != "" {
-		if err := r.WriteJSON(f.json); err != nil {
-			return err
-		}
+	if err == nil {
+		return b.Report, nil
 	}
-	if f.dir != "" {
-		if err := r.WriteDir(f.dir); err != nil {
-			return err
-		}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
 	}
-	return r.Markdown(os.Stdout)
+	if b.Report.Empty() {
+		return nil, fmt.Errorf("%w: nothing was measured", err)
+	}
+	b.Report.Host.Notes = append(b.Report.Host.Notes, fmt.Sprintf("Ended after %v, before all was measured: %v.", time.Since(begin).Round(time.Second), err))
+	return b.Report, fmt.Errorf("%w: the report has what was measured before", err)
 }
 
 // verdict is the exit code for what was measured.
 func verdict(r *report.Report) int {
 	done := map[report.Case]bool{}
 	for _, s := range r.Summary {
-		done[s.Case] = done[s.Case] || s.RatioCycles > 0
+		done[s.Case] = done[s.Case] || s.RatioMpps > 0
 	}
 	for _, ok := range done {
 		if !ok {

@@ -30,6 +30,8 @@ baton is ahead).
 It needs two CPUs, best with nothing else to do, root, and huge pages
 (scripts/huge-pages 840).
 
+An interrupt ends what runs and reports what was measured until then.
+
 Exit codes: 0 done; 1 not done; 2 bad usage, or something that the machine lacks; 3 done,
 but a case has no trial of one of the systems that counts.`
 
@@ -39,9 +41,11 @@ func main() {
 	gen.RunChild()
 	loopgap.RunChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr, "baton-bench: interrupted: ending what runs; interrupt again to end at once")
+		stop() // the next one kills; children end with this process
+	})
+	os.Exit(run(ctx, os.Args[1:]))
 }
 
 // run does what args say and returns the exit code.

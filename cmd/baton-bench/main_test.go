@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"baton/bench/dut"
 	"baton/bench/gen"
@@ -24,7 +25,9 @@ func TestRun_usage(t *testing.T) {
 	for _, args := range [][]string{
 		{"run"}, {"run", "nothing"}, {"run", "encap", "--set", "quick"}, {"run", "--set", "all"}, {"run", "encap", "--flows", "1x"}, {"run", "encap", "--flows", "-1"},
 		{"run", "encap", "--size", "big"}, {"run", "encap", "--size", "63"}, {"run", "encap", "--peer", "nobody"}, {"run", "encap", "--dut-cpu", "1", "--load-cpu", "1"},
-		{"run", "encap", "--nothing"}, {"nothing"},
+		{"run", "encap", "--nothing"}, {"nothing"}, {"run", "encap", "--duration", "long"}, {"run", "encap", "--duration", "0"}, {"run", "encap", "--runs", "0"},
+		{"run", "encap", "--json", "/proc/none/x.json"}, {"run", "encap", "--report", "/proc/none"}, {"run", "encap", "--profile", "/proc/none/x"},
+		{"run", "rules", "--flows", "1M", "--peer", ""}, {"run", "decap", "--flows", "1M", "--peer", ""}, {"run", "encap", "--load-cpu", "1000", "--peer", ""},
 	} {
 		if code := run(t.Context(), args); code != exitUsage {
 			t.Errorf("%v: exit code %d", args, code)
@@ -77,9 +80,39 @@ func TestRun(t *testing.T) {
 			t.Errorf("%+v", tr)
 		}
 	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if code := run(ended, args); code != exitFailed {
-		t.Errorf("interrupted: exit code %d", code)
+}
+
+// An interrupted run leaves nothing behind.
+func TestRun_interrupted(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two CPUs")
+	}
+	tmp, err := os.MkdirTemp("", "b") // sockets are in it: their paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(tmp)
+	t.Setenv("TMPDIR", tmp)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // in the middle: when a system runs
+		for ctx.Err() == nil {
+			if dirs, _ := filepath.Glob(filepath.Join(tmp, "*", "*", "vm1.sock")); len(dirs) > 0 {
+				cancel()
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	if code := run(ctx, []string{"run", "ndr", "--flows", "1", "--peer", "", "--duration", "300ms"}); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	if left, _ := os.ReadDir(tmp); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	children, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, c := range children {
+		if raw, _ := os.ReadFile(c); len(raw) > 0 {
+			t.Errorf("still runs: %s", raw)
+		}
 	}
 }
