@@ -70,14 +70,11 @@ func child(c Config) error {
 	if c.Bare {
 		l = &bareLoop{}
 	}
-	// The loop's thread pins itself; all others, and those that they start, have the other CPU.
-	if err := pinAll(c.Control); err != nil {
-		return err
-	}
 	tid, err := l.start(c.CPU)
 	if err != nil {
 		return err
 	}
+	_ = machine.Favour(0, tid) // without the right to, ordinary load shows
 	if c.Heap > 0 {
 		go worker.PaceGC(context.Background(), c.Heap)
 	}
@@ -90,61 +87,15 @@ func child(c Config) error {
 	runtime.ReadMemStats(&before)
 	o := outcome{Hz: hz}
 	yields, forced := switches(tid)
-	for left := c.Length; left > 0; left -= piece {
-		if err := o.add(l, tid, min(left, piece)); err != nil {
-			return err
-		}
-	}
+	begin := time.Now()
+	o.Gaps, o.Lost = l.gaps(c.Length, hz)
+	o.Took = time.Since(begin).Seconds()
 	y, f := switches(tid)
 	runtime.ReadMemStats(&after)
 	close(stop)
 	o.Yields, o.Forced = y-yields, f-forced
 	o.GCs, o.Bytes = after.NumGC-before.NumGC, after.TotalAlloc-before.TotalAlloc
 	return json.NewEncoder(os.Stdout).Encode(o)
-}
-
-// piece is how long a loop comes before all ordinary threads, and rest how long it does not
-// then: the kernel stops such threads for the rest of a second after 950 ms.
-const (
-	piece = 700 * time.Millisecond
-	rest  = 150 * time.Millisecond
-)
-
-// add has the loop note gaps for a piece of time.
-func (o *outcome) add(l loop, tid int, length time.Duration) error {
-	preferred := machine.Prefer(tid, true) == nil // without the right to, ordinary load shows
-	begin := time.Now()
-	gaps, lost := l.gaps(length, o.Hz)
-	o.Took += time.Since(begin).Seconds()
-	o.Gaps, o.Lost = append(o.Gaps, gaps...), o.Lost+lost
-	if !preferred {
-		return nil
-	}
-	err := machine.Prefer(tid, false)
-	time.Sleep(rest)
-	return err
-}
-
-// pinAll gives all threads of the process one CPU, and a place there before ordinary load.
-func pinAll(cpu int) error {
-	list, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	var set unix.CPUSet
-	set.Set(cpu)
-	for _, e := range list {
-		var tid int
-		if _, err := fmt.Sscan(e.Name(), &tid); err != nil {
-			return err
-		}
-		_ = machine.Prefer(tid, false)                    // what a parent that comes before all has left
-		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -20) // without the right to, ordinary load shows
-		if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("pin a thread to CPU %d: %w: choose CPUs of this machine", cpu, err)
-		}
-	}
-	return nil
 }
 
 // switches is how often a thread has given its CPU away, and how often it was taken.

@@ -1,14 +1,15 @@
 package loopgap
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 	"time"
 
 	"baton/bench/hist"
+	"baton/bench/machine"
 	"baton/bench/report"
 )
 
@@ -48,15 +49,18 @@ func Run(c Config) (*Result, error) {
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(append(os.Environ(), c.Env...), env+"="+string(raw))
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	raw, err = cmd.Output()
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, os.Stderr
+	// The loop's thread pins itself; all others stay where they start.
+	if err = machine.Start(cmd, c.Control); err == nil {
+		err = cmd.Wait()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("loopgap: %w", err)
 	}
 	var o outcome
-	if err := json.Unmarshal(raw, &o); err != nil {
-		return nil, fmt.Errorf("loopgap: %q: %w", raw, err)
+	if err := json.Unmarshal(said.Bytes(), &o); err != nil {
+		return nil, fmt.Errorf("loopgap: %q: %w", said.Bytes(), err)
 	}
 	return o.result(c), nil
 }

@@ -46,10 +46,10 @@ func On(cpu int, f func() error) error {
 }
 
 // Start starts a process that has one CPU, but for threads that it pins elsewhere
-// itself. It ends with its parent, and a terminal's interrupt
-// does not reach it.
+// itself. It ends with its parent, a terminal's interrupt does not reach it, and it has a
+// session of its own (see Favour).
 func Start(cmd *exec.Cmd, cpu int) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	return On(cpu, cmd.Start)
 }
 
@@ -57,7 +57,7 @@ func Start(cmd *exec.Cmd, cpu int) error {
 //
 //	error: no right to (CAP_SYS_ADMIN)
 func StartIsolated(cmd *exec.Cmd, cpu int) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: syscall.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true, Cloneflags: syscall.CLONE_NEWNET}
 	return On(cpu, cmd.Start)
 }
 
@@ -71,16 +71,21 @@ const (
 )
 
 // Favour gives each thread of a process that is there now a place before all ordinary
-// ones, the one named poller behind the others. With pid 0 it is the caller's process;
-// poller 0 is nobody.
+// ones, its pollers behind the others. With pid 0 it is the caller's process.
+//
+// Where the kernel shares CPUs out to sessions first (sched_autogroup_enabled), nice values
+// count within a session only, and a process that has one of its own (Start) gets the place
+// for that.
 //
 //	error: no right to (CAP_SYS_NICE)
-func Favour(pid, poller int) error { return FavourAll(pid, []int{poller}) }
-
-// FavourAll is Favour for a process with several pollers, or none.
-func FavourAll(pid int, pollers []int) error {
+func Favour(pid int, pollers ...int) error {
 	if pid == 0 {
 		pid = os.Getpid()
+	}
+	if sid, err := unix.Getsid(pid); err == nil && sid == pid {
+		// Without the file there are no such groups, and without the right to the values
+		// below cannot be set either.
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceOther)), 0)
 	}
 	tids, err := threads(pid)
 	if err != nil {
@@ -110,18 +115,4 @@ func threads(pid int) (tids []int, err error) {
 		}
 	}
 	return tids, nil
-}
-
-// Prefer gives one thread of this machine a place before all ordinary ones, or takes it back.
-//
-//	error: no right to (CAP_SYS_NICE), no such thread
-func Prefer(tid int, on bool) error {
-	nice := 0
-	if on {
-		nice = nicePoll
-	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil {
-		return fmt.Errorf("priority of thread %d: %w", tid, err)
-	}
-	return nil
 }

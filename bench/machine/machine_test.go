@@ -2,10 +2,15 @@ package machine_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"baton/bench/machine"
 )
@@ -36,6 +41,30 @@ func TestStateOf(t *testing.T) {
 		if got := machine.StateOf(d); got != want {
 			t.Errorf("%v is %s", d, got)
 		}
+	}
+}
+
+// A process of Start's has a session of its own, which Favour gives its place, where the
+// kernel has such groups.
+func TestFavour(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := machine.Start(cmd, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	pid := cmd.Process.Pid
+	if err := machine.Favour(pid, pid); err != nil {
+		t.Skip(err)
+	}
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err != nil || nice != 20+19 { // the system call's way to say -19
+		t.Errorf("nice %d, %v", 20-nice, err)
+	}
+	group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", pid))
+	if err != nil || len(group) == 0 {
+		t.Skip("no autogroups")
+	}
+	if !strings.HasSuffix(strings.TrimSpace(string(group)), "nice -20") {
+		t.Errorf("%s", group)
 	}
 }
 

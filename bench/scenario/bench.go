@@ -118,7 +118,7 @@ func (b *Bench) Add(t report.Trial) {
 	b.Report.Trials = append(b.Report.Trials, t)
 	mark := ""
 	if t.Limited {
-		mark = fmt.Sprintf(" (busy %.0f %%)", 100*t.Busy)
+		mark = fmt.Sprintf(" (the generator's limit; busy %.0f %%)", 100*t.Busy)
 	}
 	if t.Discarded {
 		mark += " discarded: " + t.Why

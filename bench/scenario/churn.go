@@ -52,7 +52,7 @@ func (s shots) churn(ctx context.Context, c report.Case, st gen.Stream) error {
 			return err
 		}
 		st.Rate, st.Flows.New = churnRate, churnNew
-		r, _, err := s.shoot(st, s.b.shotLength())
+		r, _, err := s.shoot(st, s.b.Length)
 		if err != nil {
 			return err
 		}
@@ -62,13 +62,14 @@ func (s shots) churn(ctx context.Context, c report.Case, st gen.Stream) error {
 		p99.add(us(0.99))
 		st.Rate, st.Flows.New = 0, allNew // each packet is one's first: trials count these
 		err = s.shotTrial(c, run, func(t *report.Trial) error {
-			r, n, err := s.shoot(st, s.b.shotLength())
+			r, n, err := s.shoot(st, s.b.Length)
 			if err != nil {
 				return err
 			}
 			t.Mpps = float64(r.Streams[0].FirstsIn) / r.Length.Seconds() / 1e6
 			t.Cycles = float64(n.Busy) / float64(max(1, n.Rx))
-			t.Limited = float64(n.Busy) < leastBusy*float64(s.b.Hz)*(shotWarm+s.b.shotLength()).Seconds()
+			t.Busy = s.busy(n, s.b.Length)
+			t.Limited = t.Busy < leastBusy
 			return nil
 		})
 		if err != nil {

@@ -39,7 +39,7 @@ func (s shots) memory(ctx context.Context, size report.Size, all []int) error {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		if _, _, err := s.shoot(local(flows, size).Load.Streams[0], s.b.shotLength()); err != nil {
+		if _, _, err := s.shoot(local(flows, size).Load.Streams[0], s.b.Length); err != nil {
 			return 0, err
 		}
 		return machine.Resident(pid)

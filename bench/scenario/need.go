@@ -62,7 +62,7 @@ func (o *Options) Settle(items []Item) error {
 		return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without them run --peer %s, or --peer \"\" for baton alone",
 			OVS, o.hugePages(), machine.FreeHugePages(), o.hugePages(), Testpmd)
 	}
-	o.RT = machine.Favour(0, 0) == nil
+	o.RT = machine.Favour(0) == nil
 	o.Hz = tsc.Hz(50 * time.Millisecond)
 	return nil
 }

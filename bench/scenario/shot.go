@@ -20,17 +20,12 @@ type shots struct {
 	rig *suite.Rig
 }
 
-// shotLimit is how long one shot may take with its warm-up: the kernel stops a thread that
-// comes before all ordinary ones when it had 950 ms of a second, and its packets are late
-// or lost then.
+// What comes before and after a shot, and what ordinary threads get then.
 const (
-	shotLimit = 650 * time.Millisecond
 	shotWarm  = 50 * time.Millisecond
 	shotDrain = 20 * time.Millisecond
+	shotRest  = 50 * time.Millisecond
 )
-
-// shotLength is the length of a shot that decides.
-func (b *Bench) shotLength() time.Duration { return min(b.Length, shotLimit) }
 
 // local is a plan of one VM that sends to another of its host, in frames that our generator
 // makes.
@@ -81,7 +76,7 @@ func (s shots) shoot(st gen.Stream, length time.Duration) (r *gen.Result, n suit
 		return nil, n, err
 	}
 	after, err := s.rig.System.Counts()
-	time.Sleep(length / 4) // of each second some is left to others
+	time.Sleep(shotRest)
 	return r, after.Since(before), err
 }
 
@@ -106,22 +101,28 @@ func lossPart(n gen.StreamResult) float64 {
 // the system, counts as what ended a search.
 const mostLate = 0.02
 
+// busy is the part of a shot that the system was busy in.
+func (s shots) busy(n suite.Counts, length time.Duration) float64 {
+	return min(1, float64(n.Busy)/float64(s.b.Hz)/(shotWarm+length).Seconds())
+}
+
 // found is what a search found.
 type found struct {
 	rate    float64 // packets a second, as it was achieved
 	cycles  float64 // a packet, of the system's, at that rate
+	busy    float64 // part of the system's time
 	limited bool    // the generator could send no faster
 }
 
 // search finds the highest rate of a stream at which no more than a part is lost.
 func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found, err error) {
 	st.Rate = 0
-	open, _, err := s.shoot(st, s.b.shotLength())
+	open, _, err := s.shoot(st, s.b.Length)
 	if err != nil {
 		return f, err
 	}
 	tried := map[float64]found{} // by the rate that was asked for; the longest trials come last
-	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.shotLength(), Try: func(rate float64, length time.Duration) (bool, error) {
+	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.Length, Try: func(rate float64, length time.Duration) (bool, error) {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
@@ -131,7 +132,7 @@ func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found
 			return false, err
 		}
 		got := r.Streams[0]
-		tried[rate] = found{rate: got.Rate, cycles: float64(n.Busy) / float64(max(1, n.Rx)), limited: got.Rate < (1-mostLate)*rate}
+		tried[rate] = found{rate: got.Rate, cycles: float64(n.Busy) / float64(max(1, n.Rx)), busy: s.busy(n, length), limited: got.Rate < (1-mostLate)*rate}
 		return lossPart(got) <= part, nil
 	}}
 	if search.Max == 0 {
@@ -141,11 +142,11 @@ func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found
 	return tried[best.Rate], err
 }
 
-// shotTrial makes one trial of a case of f, which sets Mpps, Cycles and Limited, and adds it
-// to the report.
+// shotTrial makes one trial of a case of f, which sets Mpps, Cycles, Busy and Limited, and
+// adds it to the report.
 func (s shots) shotTrial(c report.Case, run int, f func(t *report.Trial) error) error {
 	var t report.Trial
-	j := suite.Trial{System: s.rig.System.Name(), Run: run, BusyPart: 1}
+	j := suite.Trial{System: s.rig.System.Name(), Run: run}
 	var err error
 	if j.Before, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
 		return err
@@ -158,7 +159,7 @@ func (s shots) shotTrial(c report.Case, run int, f func(t *report.Trial) error) 
 	if j.After, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
 		return err
 	}
-	j.Mpps, j.Cycles, j.Packets = t.Mpps, t.Cycles, uint64(t.Mpps*1e6)
+	j.Mpps, j.Cycles, j.BusyPart, j.Packets = t.Mpps, t.Cycles, t.Busy, uint64(t.Mpps*1e6)
 	j.Judge()
 	j.Limited = t.Limited
 	s.b.Add(j.Report(c))

@@ -39,7 +39,7 @@ func (t throughput) Run(ctx context.Context, b *Bench) error {
 				for run := range b.Runs {
 					err := s.shotTrial(c, run, func(r *report.Trial) error {
 						f, err := s.search(ctx, p.Load.Streams[0], t.part)
-						r.Mpps, r.Cycles, r.Limited = f.rate/1e6, f.cycles, f.limited
+						r.Mpps, r.Cycles, r.Busy, r.Limited = f.rate/1e6, f.cycles, f.busy, f.limited
 						return err
 					})
 					if err != nil {

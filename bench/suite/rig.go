@@ -42,7 +42,7 @@ func (r *Rig) Ready(t Timing) error {
 	}
 	if t.Favour {
 		for _, p := range []Process{r.System.Process(), r.Load.Process()} {
-			if err := machine.FavourAll(p.Pid, p.Pollers); err != nil {
+			if err := machine.Favour(p.Pid, p.Pollers...); err != nil {
 				return err
 			}
 		}

@@ -113,7 +113,7 @@ func (o *options) settle() error {
 		return err
 	}
 	o.huge = machine.FreeHugePages() >= hugePages
-	o.rt = machine.Favour(0, 0) == nil
+	o.rt = machine.Favour(0) == nil
 	o.hz = tsc.Hz(50 * time.Millisecond)
 	return nil
 }
