@@ -21,6 +21,7 @@ const env = "BATON_BENCH_DUT"
 type order struct {
 	Do    string  `json:"do"`
 	Setup *Config `json:"setup,omitempty"`
+	File  string  `json:"file,omitempty"` // of a profile
 }
 
 // What a parent may order.
@@ -29,6 +30,9 @@ const (
 	doUp     = "up"     // wait until all VMs are there
 	doCounts = "counts" // answer Counts
 	doFlows  = "flows"  // the same, with Flows
+
+	doProfile  = "profile"  // begin a CPU profile
+	doProfiled = "profiled" // end it
 )
 
 // reply is the child's answer.
@@ -73,7 +77,7 @@ func serve(in io.Reader, out io.Writer) (err error) {
 		} else if o.Do == doSetup {
 			p, r = setup(*o.Setup)
 		} else {
-			r = p.obey(o.Do)
+			r = p.obey(o)
 		}
 		if err := enc.Encode(r); err != nil {
 			return err
@@ -89,15 +93,23 @@ func setup(c Config) (*plane, reply) {
 	return p, reply{Pollers: pollers(c.CPUs)}
 }
 
-func (p *plane) obey(do string) (r reply) {
-	switch do {
+func (p *plane) obey(o order) (r reply) {
+	switch o.Do {
+	case doProfile, doProfiled:
+		err := p.endProfile()
+		if o.Do == doProfile {
+			err = errors.Join(err, p.beginProfile(o.File))
+		}
+		if err != nil {
+			r.Error = err.Error()
+		}
 	case doUp:
 		if err := p.awaitVMs(vmLimit); err != nil {
 			r.Error = err.Error()
 		}
 	case doCounts, doFlows:
 		r.Counts = p.counts()
-		if do == doFlows {
+		if o.Do == doFlows {
 			flows, err := p.pool.Flows(context.Background())
 			if err != nil {
 				r.Error = err.Error()
@@ -105,7 +117,7 @@ func (p *plane) obey(do string) (r reply) {
 			r.Counts.Flows = len(flows)
 		}
 	default:
-		r.Error = fmt.Sprintf("unknown order %q", do)
+		r.Error = fmt.Sprintf("unknown order %q", o.Do)
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package dut_test
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -53,6 +54,18 @@ func TestProcess(t *testing.T) {
 	if n.Ports[0].Name != "underlay" || n.Ports[0].Drops["not_for_us"] == 0 || len(n.Workers) != 1 || n.Workers[0].CPU != 0 || n.Workers[0].BusyCycles == 0 {
 		t.Errorf("%+v", n)
 	}
+	// A profile of its own ends the one that runs.
+	if err := p.Profile(c.Profile + "2"); err != nil {
+		t.Error(err)
+	}
+	for busy, enough := n.Workers[0].BusyCycles, uint64(1e9); n.Workers[0].BusyCycles-busy < enough; { // some tenths of a second
+		if n, err = p.Counts(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Profiled(); err != nil {
+		t.Error(err)
+	}
 	if n, err = p.Flows(); err != nil || n.Flows != 0 {
 		t.Errorf("flows: %+v, %v", n, err)
 	}
@@ -62,9 +75,26 @@ func TestProcess(t *testing.T) {
 	if err := p.Close(); err != nil { // a paused one too
 		t.Error(err)
 	}
+	if err := checkProfile(c.Profile + "2"); err != nil {
+		t.Error(err)
+	}
 	if i, err := os.Stat(c.Profile); err != nil || i.Size() == 0 {
 		t.Errorf("profile: %v, %v", i, err)
 	}
+}
+
+// checkProfile says whether a profile's samples are of the stages that frames of zeros take.
+func checkProfile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	shares, samples, err := dut.Shares(f)
+	if err == nil && (shares[dut.StageEnter] == 0 || shares[dut.StageReceive] == 0) {
+		err = fmt.Errorf("%d samples: %v", samples, shares)
+	}
+	return err
 }
 
 // Two workers share the queues of a NIC that has two.

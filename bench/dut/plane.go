@@ -68,12 +68,27 @@ func start(c Config) (_ *plane, err error) {
 		}
 	}
 	if c.Profile != "" {
-		if p.profile, err = os.Create(c.Profile); err != nil {
-			return nil, err
-		}
-		return p, pprof.StartCPUProfile(p.profile)
+		return p, p.beginProfile(c.Profile)
 	}
 	return p, nil
+}
+
+// beginProfile begins a CPU profile in a file; endProfile ends it, if there is one.
+func (p *plane) beginProfile(file string) (err error) {
+	if p.profile, err = os.Create(file); err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(p.profile)
+}
+
+func (p *plane) endProfile() error {
+	if p.profile == nil {
+		return nil
+	}
+	pprof.StopCPUProfile()
+	err := p.profile.Close()
+	p.profile = nil
+	return err
 }
 
 // ealMiB is DPDK's own need besides the buffers.
@@ -172,11 +187,7 @@ func (p *plane) addVM(b flow.Binding, mtu int) (err error) {
 
 // close undoes what start did, as far as it came, in reverse order.
 func (p *plane) close() error {
-	var errs []error
-	if p.profile != nil {
-		pprof.StopCPUProfile()
-		errs = append(errs, p.profile.Close())
-	}
+	errs := []error{p.endProfile()}
 	for _, v := range p.vms {
 		v.connector.Close()
 		errs = append(errs, p.pool.RemovePort(v.name), v.device.Close())

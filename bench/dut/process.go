@@ -50,6 +50,18 @@ func (p *Process) Counts() (*Counts, error) {
 	return r.Counts, err
 }
 
+// Profile begins a CPU profile in a file; Profiled ends it.
+func (p *Process) Profile(file string) error {
+	_, err := p.do(order{Do: doProfile, File: file})
+	return err
+}
+
+// Profiled ends the profile that Profile has begun.
+func (p *Process) Profiled() error {
+	_, err := p.do(order{Do: doProfiled})
+	return err
+}
+
 // Flows is Counts with the number of megaflow entries, which takes longer.
 func (p *Process) Flows() (*Counts, error) {
 	r, err := p.do(order{Do: doFlows})

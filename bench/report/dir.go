@@ -38,13 +38,13 @@ func (r *Report) WriteDir(dir string) error {
 
 // plots writes the plots and returns their names.
 func (r *Report) plots(dir string) (names []string, err error) {
-	save := func(name string, p *plot.Plot, height vg.Length, err error) error {
+	both := func(name string, p *plot.Plot, height vg.Length, err error) error {
 		if err != nil || p == nil {
 			return err
 		}
 		for _, ext := range []string{".svg", ".png"} {
-			if err := p.Save(plotWidth, height, filepath.Join(dir, name+ext)); err != nil {
-				return fmt.Errorf("plot %s%s: %w", name, ext, err)
+			if err := save(p, height, filepath.Join(dir, name+ext)); err != nil {
+				return err
 			}
 		}
 		names = append(names, name)
@@ -55,7 +55,7 @@ func (r *Report) plots(dir string) (names []string, err error) {
 	latency, latencyErr := r.latencyPlot()
 	gaps, gapsErr := r.gapsPlot()
 	err = errors.Join(
-		save("cycles", bars, height, barsErr), save("throughput", throughput, plotHeight, throughputErr),
-		save("latency", latency, plotHeight, latencyErr), save("gaps", gaps, plotHeight, gapsErr))
+		both("cycles", bars, height, barsErr), both("throughput", throughput, plotHeight, throughputErr),
+		both("latency", latency, plotHeight, latencyErr), both("gaps", gaps, plotHeight, gapsErr))
 	return names, err
 }

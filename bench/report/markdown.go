@@ -13,6 +13,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
 	r.Host.markdown(&b)
 	r.ratios(&b)
+	r.alone(&b)
 	r.stages(&b)
 	r.ladders(&b)
 	r.gaps(&b)
@@ -54,6 +55,22 @@ func (r *Report) ratios(b *strings.Builder) {
 			spread(s.PeerSide.Mpps, limited(s.PeerSide)), spread(s.Baton.Mpps, limited(s.Baton)), ratio(s.RatioMpps), trials)
 	}
 	b.WriteString("\nMedian (least to most); a ratio above 1: baton is ahead. `*`: in most trials the generator was the limit, so the rate is a floor; compare cycles.\n")
+}
+
+// alone is what was measured of baton where no peer was.
+func (r *Report) alone(b *strings.Builder) {
+	all := Alone(r.Trials)
+	if len(all) == 0 {
+		return
+	}
+	table(b, "baton alone", "case", "state", "cycles/packet", "Mpps", "trials")
+	for _, s := range all {
+		trials := fmt.Sprint(s.Baton.Cycles.Num)
+		if s.Discarded > 0 {
+			trials += fmt.Sprintf(", %d discarded", s.Discarded)
+		}
+		row(b, s.Case.String(), string(s.State), spread(s.Baton.Cycles, ""), spread(s.Baton.Mpps, limited(s.Baton)), trials)
+	}
 }
 
 func limited(s Side) string {
@@ -106,7 +123,7 @@ func (r *Report) stages(b *strings.Builder) {
 			parts = append(parts, fmt.Sprintf("%s %s", p.Name, number(p.Cycles)))
 			sum += p.Cycles
 		}
-		row(b, s.Case.String(), s.System, strings.Join(parts, ", "), number(sum))
+		row(b, s.Case.String(), s.System, strings.Join(parts, "; "), number(sum))
 	}
 }
 

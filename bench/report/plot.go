@@ -1,10 +1,14 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -13,10 +17,11 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Sizes of plots.
+// Sizes of plots. The legend stands to the right of the axes.
 const (
-	plotWidth = 24 * vg.Centimeter
-	lineWidth = 1.5
+	plotWidth   = 32 * vg.Centimeter
+	legendWidth = 11 * vg.Centimeter
+	lineWidth   = 1.5
 )
 
 // newPlot is an empty plot.
@@ -24,159 +29,70 @@ func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.BackgroundColor = color.White
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.ThumbnailWidth = 0.6 * vg.Centimeter
 	p.Add(plotter.NewGrid())
 	return p
 }
 
-// line adds points as line number i; a step line if step.
-func line(p *plot.Plot, name string, i int, pts plotter.XYs, step bool) error {
+// save draws a plot of a height, with its legend beside it, into a file of the format that
+// its name says.
+func save(p *plot.Plot, height vg.Length, path string) error {
+	c, err := draw.NewFormattedCanvas(plotWidth, height, filepath.Ext(path)[1:])
+	if err != nil {
+		return fmt.Errorf("plot %s: %w", path, err)
+	}
+	all := draw.New(c)
+	legend := p.Legend
+	p.Legend = plot.NewLegend()
+	p.Draw(draw.Crop(all, 0, -legendWidth, 0, 0))
+	p.Legend = legend
+	legend.Draw(draw.Crop(all, plotWidth-legendWidth+vg.Points(10), 0, 0, -vg.Points(20)))
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(f)
+	return errors.Join(err, f.Close())
+}
+
+// style is how a line looks.
+type style struct {
+	colour, dashes int
+	glyph          draw.GlyphDrawer // of its points; nil = a line of steps without
+}
+
+// line adds points.
+func line(p *plot.Plot, name string, s style, pts plotter.XYs) error {
 	l, err := plotter.NewLine(pts)
 	if err != nil {
 		return fmt.Errorf("plot of %s: %w", name, err)
 	}
-	l.Color, l.Width, l.Dashes = plotutil.Color(i), vg.Points(lineWidth), plotutil.Dashes(i/len(plotutil.DefaultColors))
-	if step {
+	l.Color, l.Width, l.Dashes = plotutil.Color(s.colour), vg.Points(lineWidth), plotutil.Dashes(s.dashes)
+	if s.glyph == nil {
 		l.StepStyle = plotter.PostStep
 		p.Add(l)
 		p.Legend.Add(name, l)
 		return nil
 	}
-	s, err := plotter.NewScatter(pts)
+	marks, err := plotter.NewScatter(pts)
 	if err != nil {
 		return fmt.Errorf("plot of %s: %w", name, err)
 	}
-	s.Color, s.Shape, s.Radius = plotutil.Color(i), draw.CircleGlyph{}, vg.Points(2.5)
-	p.Add(l, s)
-	p.Legend.Add(name, l, s)
+	marks.Color, marks.Shape, marks.Radius = plotutil.Color(s.colour), s.glyph, vg.Points(3)
+	p.Add(l, marks)
+	p.Legend.Add(name, l, marks)
 	return nil
 }
 
-// bar is a system in a case, in segments.
-type bar struct {
-	c      Case
-	system string
-	parts  []Stage
-}
-
-// bars are the cycles of all cases, with their stages where those are known.
-func (r *Report) bars() (all []bar) {
-	at := func(c Case, system string) *bar {
-		for i := range all {
-			if all[i].c == c && all[i].system == system {
-				return &all[i]
-			}
-		}
-		all = append(all, bar{c: c, system: system})
-		return &all[len(all)-1]
+// place is the place of a name among those before it, at the end if it is new.
+func place(names *[]string, name string) int {
+	i := slices.Index(*names, name)
+	if i < 0 {
+		i = len(*names)
+		*names = append(*names, name)
 	}
-	for _, s := range r.Stages {
-		at(s.Case, s.System).parts = s.Stages
-	}
-	type key struct {
-		c      Case
-		system string
-	}
-	values := map[key][]float64{}
-	var order []key
-	for _, t := range r.Trials {
-		if t.Discarded || t.Cycles <= 0 {
-			continue
-		}
-		k := key{t.Case, t.System}
-		if values[k] == nil {
-			order = append(order, k)
-		}
-		values[k] = append(values[k], t.Cycles)
-	}
-	for _, k := range order {
-		if b := at(k.c, k.system); b.parts == nil {
-			b.parts = []Stage{{"all stages", FigureOf(values[k]).Median}}
-		}
-	}
-	return all
-}
-
-// cyclesPlot is cycles a packet as bars; nil if there are none.
-func (r *Report) cyclesPlot() (*plot.Plot, vg.Length, error) {
-	bars := r.bars()
-	if len(bars) == 0 {
-		return nil, 0, nil
-	}
-	slices.Reverse(bars) // the first case comes on top
-	var cases []Case
-	var names []string // of cases
-	var systems []string
-	for _, b := range bars {
-		if !slices.Contains(cases, b.c) {
-			cases, names = append(cases, b.c), append(names, b.c.String())
-		}
-		if !slices.Contains(systems, b.system) {
-			systems = append(systems, b.system)
-		}
-	}
-	p := newPlot("Cycles per packet", "TSC cycles", "")
-	width := vg.Points(10)
-	hue := 0
-	slices.Sort(systems)
-	for i, system := range systems {
-		offset := width * vg.Length(float64(len(systems)-1)/2-float64(i))
-		if err := stack(p, bars, cases, system, width, offset, &hue); err != nil {
-			return nil, 0, err
-		}
-	}
-	p.NominalY(names...)
-	p.X.Min, p.X.Max = 0, 1.4*p.X.Max // the legend has room at the right
-	return p, vg.Length(len(cases))*(width*vg.Length(len(systems))+vg.Points(12)) + 4*vg.Centimeter, nil
-}
-
-// stack adds one system's bars, segment behind segment.
-func stack(p *plot.Plot, bars []bar, cases []Case, system string, width, offset vg.Length, hue *int) error {
-	var below *plotter.BarChart
-	for _, stage := range stageNames(bars, system) {
-		values := make(plotter.Values, len(cases))
-		for _, b := range bars {
-			for _, s := range b.parts {
-				if b.system == system && s.Name == stage {
-					values[slices.Index(cases, b.c)] += s.Cycles
-				}
-			}
-		}
-		chart, err := plotter.NewBarChart(values, width)
-		if err != nil {
-			return fmt.Errorf("plot of %s, %s: %w", system, stage, err)
-		}
-		chart.Horizontal, chart.Offset, chart.Color, chart.LineStyle.Width = true, offset, shade(*hue), 0
-		if below != nil {
-			chart.StackOn(below)
-		}
-		below = chart
-		*hue++
-		p.Add(chart)
-		p.Legend.Add(system+": "+stage, chart)
-	}
-	return nil
-}
-
-// shade is colour number i: the palette, then its darker twin, and so on.
-func shade(i int) color.Color {
-	if n := len(plotutil.SoftColors); i%(2*n) < n {
-		return plotutil.SoftColors[i%n]
-	}
-	return plotutil.DarkColors[i%len(plotutil.DarkColors)]
-}
-
-// stageNames are the stages of a system's bars, in order.
-func stageNames(bars []bar, system string) (names []string) {
-	for _, b := range bars {
-		for _, s := range b.parts {
-			if b.system == system && !slices.Contains(names, s.Name) {
-				names = append(names, s.Name)
-			}
-		}
-	}
-	return names
+	return i
 }
 
 // throughputPlot is Mpps over flows, of what was measured with several; nil if nothing was.
@@ -196,7 +112,7 @@ func (r *Report) throughputPlot() (*plot.Plot, error) {
 		values[k][t.Flows] = append(values[k][t.Flows], t.Mpps)
 	}
 	p := newPlot("Throughput over flows", "flows", "Mpps")
-	n := 0
+	var names, systems []string // a name has a colour, a system its dashes
 	for _, k := range order {
 		if len(values[k]) < 2 {
 			continue
@@ -206,23 +122,24 @@ func (r *Report) throughputPlot() (*plot.Plot, error) {
 			pts = append(pts, plotter.XY{X: float64(flows), Y: FigureOf(v).Median})
 		}
 		slices.SortFunc(pts, func(a, b plotter.XY) int { return int(a.X - b.X) })
-		if err := line(p, k.system+", "+k.name, n, pts, false); err != nil {
+		s := style{place(&names, k.name), place(&systems, k.system), draw.CircleGlyph{}}
+		if err := line(p, k.system+", "+k.name, s, pts); err != nil {
 			return nil, err
 		}
-		n++
 	}
-	if n == 0 {
+	if len(names) == 0 {
 		return nil, nil
 	}
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	p.Y.Min, p.Y.Max = 0, 1.2*p.Y.Max
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(flowTicks)
+	p.Y.Min, p.Y.Max = 0, 1.05*p.Y.Max
+	p.Y.Tick.Marker = plot.TickerFunc(steps)
 	return p, nil
 }
 
 // latencyPlot is all ladders; nil if there are none.
 func (r *Report) latencyPlot() (*plot.Plot, error) {
 	p := newPlot("Latency", "percentile", "microseconds")
-	n := 0
+	var loads, systems []string // a load has a colour, a system its dashes
 	for _, l := range r.Ladders {
 		var pts plotter.XYs
 		for _, x := range l.Points {
@@ -233,12 +150,13 @@ func (r *Report) latencyPlot() (*plot.Plot, error) {
 		if len(pts) == 0 {
 			continue
 		}
-		if err := line(p, l.System+", "+l.Case.String()+", "+l.Load, n, pts, false); err != nil {
+		part, _, _ := strings.Cut(l.Load, " of ") // the rates differ between systems
+		s := style{place(&loads, l.Case.String()+part), place(&systems, l.System), draw.CircleGlyph{}}
+		if err := line(p, l.System+", "+l.Case.String()+", "+l.Load, s, pts); err != nil {
 			return nil, err
 		}
-		n++
 	}
-	if n == 0 {
+	if len(loads) == 0 {
 		return nil, nil
 	}
 	var ticks plot.ConstantTicks
@@ -247,8 +165,32 @@ func (r *Report) latencyPlot() (*plot.Plot, error) {
 	}
 	p.X.Tick.Marker = ticks
 	decades(&p.Y)
-	p.Legend.Left = true
 	return p, nil
+}
+
+// flowTicks is plot.LogTicks with numbers of flows as people write them.
+func flowTicks(least, most float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(least, most)
+	for i, t := range ticks {
+		if t.Label != "" {
+			ticks[i].Label, _, _ = strings.Cut(flows(int(t.Value)), " flow")
+		}
+	}
+	return ticks
+}
+
+// steps is ticks at a round step, about eight.
+func steps(least, most float64) (ticks []plot.Tick) {
+	step := math.Pow(10, math.Floor(math.Log10((most-least)/8)))
+	for _, times := range []float64{2, 2.5, 2} { // 1, 2, 5, 10
+		if (most-least)/step > 10 {
+			step *= times
+		}
+	}
+	for i := math.Ceil(least / step); i*step <= most; i++ {
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: fmt.Sprintf("%.4g", i*step)})
+	}
+	return ticks
 }
 
 // decades makes an axis logarithmic, from one power of ten to another.
@@ -285,7 +227,7 @@ func (r *Report) gapsPlot() (*plot.Plot, error) {
 		for i := least; i <= most+1; i++ {
 			pts = append(pts, plotter.XY{X: math.Exp2(float64(i)/perOctave) / 1e3, Y: max(rates[i], floor)})
 		}
-		if err := line(p, g.name(), n, pts, true); err != nil {
+		if err := line(p, g.name(), style{colour: n, dashes: n}, pts); err != nil {
 			return nil, err
 		}
 		n++

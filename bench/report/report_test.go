@@ -131,7 +131,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| encap, 1 flow, 64 B | ovs-dpdk | near | 151 (150 to 152) | 51.0 (50.0 to 52.0) | **2.96** | 13.3 | 40.0* | **3.00** | 3 + 3, 1 discarded |",
-		"encap, 1 M flows, 64 B", "- ovs-dpdk: 3.1", "- a note", "receive 10.0, parse 12.0, look up 8.00, send 20.0 | 50.0",
+		"encap, 1 M flows, 64 B", "| encap, 1 flow, imix | far | 50.0 | 40.0* | 1 |", "- ovs-dpdk: 3.1", "- a note", "receive 10.0; parse 12.0; look up 8.00; send 20.0 | 50.0",
 		"| latency, 1 flow, 64 B | baton | 50 % | 3.00 | 27.", "| baton, 100 MB/s | 2.00 | 2.00 | 1.00 | 0 | 120 |", "bytes per flow | 205 (200 to 210) B | 2 |",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -15,25 +15,41 @@ func (t *Trial) State() machine.State {
 // Summarize compares baton with each peer, case by case and state by state, in the order of
 // the trials. Discarded trials are counted and else left out.
 func Summarize(trials []Trial) (all []Summary) {
+	for _, g := range groups(trials) {
+		for _, peer := range systems(g) {
+			if peer != Baton {
+				all = append(all, compare(g, g[0].Case, peer, g[0].State()))
+			}
+		}
+	}
+	return all
+}
+
+// Alone is the cases and states in which baton has no peer, as Summaries of nobody.
+func Alone(trials []Trial) (all []Summary) {
+	for _, g := range groups(trials) {
+		if s := systems(g); len(s) == 1 && s[0] == Baton {
+			all = append(all, compare(g, g[0].Case, "", g[0].State()))
+		}
+	}
+	return all
+}
+
+// groups are trials of one case and state each, in their order.
+func groups(trials []Trial) (all [][]Trial) {
 	type key struct {
 		c     Case
 		state machine.State
 	}
-	var order []key
-	groups := map[key][]Trial{}
+	places := map[key]int{}
 	for _, t := range trials {
 		k := key{t.Case, t.State()}
-		if groups[k] == nil {
-			order = append(order, k)
+		i, ok := places[k]
+		if !ok {
+			i = len(all)
+			places[k], all = i, append(all, nil)
 		}
-		groups[k] = append(groups[k], t)
-	}
-	for _, k := range order {
-		for _, peer := range systems(groups[k]) {
-			if peer != Baton {
-				all = append(all, compare(groups[k], k.c, peer, k.state))
-			}
-		}
+		all[i] = append(all[i], t)
 	}
 	return all
 }

@@ -88,7 +88,10 @@ func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) 
 		}
 		rigs = append(rigs, r)
 	}
-	return b.takeTurns(ctx, c, p, rigs)
+	if err := b.takeTurns(ctx, c, p, rigs); err != nil {
+		return err
+	}
+	return b.addStages(c, p, rigs)
 }
 
 // takeTurns makes rounds of trials until each system has b.Runs that count, but twice as

@@ -37,7 +37,7 @@ func (s decap) Run(ctx context.Context, b *Bench) error {
 // plan has a NIC that replays a file of num packets.
 func (decap) plan(file string, num int) Plan {
 	return Plan{
-		VMs: []topology.VM{topology.VM1}, NIC: "net_pcap0,rx_pcap=" + file + ",infinite_rx=1", Kept: num,
+		VMs: []topology.VM{topology.VM1}, NIC: "net_pcap0,rx_pcap=" + file + ",infinite_rx=1", Kept: num, Staged: true,
 		Flows: []string{ovsDecap(topology.Far1, topology.VM1)}, Ports: [2]string{nic, "vm1"},
 	}
 }

@@ -17,7 +17,7 @@ func (encap) Name() string { return "encap" }
 func (encap) About() string { return "VM -> lookup -> Geneve -> NIC that takes all (net_null)" }
 
 func (encap) plan() Plan {
-	return Plan{VMs: []topology.VM{topology.VM1}, NIC: sinkNIC, Flows: []string{ovsEncap(topology.VM1, topology.Far1)}, Ports: [2]string{"vm1", nic}}
+	return Plan{VMs: []topology.VM{topology.VM1}, NIC: sinkNIC, Staged: true, Flows: []string{ovsEncap(topology.VM1, topology.Far1)}, Ports: [2]string{"vm1", nic}}
 }
 
 // verify makes the checked pass, of all scenarios that send what encap does.

@@ -18,6 +18,9 @@ var (
 	TunnelFrame = tunnelFrame
 	PlainFrame  = plainFrame
 	ErrForeign  = errForeign
+
+	RulesVariant = rulesVariant
+	RuleFlows    = ruleFlows
 )
 
 // Shoot starts baton for a stream from VM to VM and has it sent once.

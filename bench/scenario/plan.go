@@ -31,6 +31,8 @@ type Plan struct {
 	// Through says that packets come from the NIC, pass a VM and leave by the NIC: these
 	// count, once.
 	Through bool
+	// Staged asks for the stages of baton's cycles.
+	Staged bool
 	// Workers is how many threads the system polls with; 0 = 1.
 	Workers int
 	// Ports are the two ports of testpmd's vhost forwarding, by name (the NIC is
@@ -46,6 +48,9 @@ const (
 // ringSize is that of the VMs' rings.
 const ringSize = 256
 
+// manyRules is how many take long enough to be told about.
+const manyRules = 10_000
+
 // Rig starts a system and its load, joined and paused.
 //
 //	error: an unableError if the system cannot do it at all
@@ -54,6 +59,13 @@ func (b *Bench) Rig(name string, p Plan) (_ *suite.Rig, err error) {
 	dir := filepath.Join(b.Dir, fmt.Sprintf("%s-%d", name, b.rigs))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
+	}
+	if p.Rules.Num >= manyRules {
+		begin := time.Now()
+		fmt.Fprintf(b.Log, "%s: taking %d rules ...\n", name, p.Rules.Num)
+		defer func() {
+			fmt.Fprintf(b.Log, "%s: took them, and its load joined, in %.1f s\n", name, time.Since(begin).Seconds())
+		}()
 	}
 	r := &suite.Rig{}
 	defer func() {

@@ -26,7 +26,7 @@ func (route) plan() Plan {
 	from, to, in, out := topology.VM1, topology.Far2, topology.BlueGateway, topology.GreenGateway
 	rule := fmt.Sprintf("in_port=%s,dl_dst=%s,ip,nw_dst=%s,actions=dec_ttl,set_field:%s->eth_src,set_field:%s->eth_dst,%s",
 		from.Name, in.MAC, to.IP, out.MAC, to.MAC, ovsTunnel(to.VNI, out.ID, to.ID))
-	return Plan{VMs: []topology.VM{from}, NIC: sinkNIC, Flows: []string{rule}}
+	return Plan{VMs: []topology.VM{from}, NIC: sinkNIC, Staged: true, Flows: []string{rule}}
 }
 
 func (s route) Run(ctx context.Context, b *Bench) error {

@@ -74,6 +74,20 @@ func TestOptions_refused(t *testing.T) {
 	}
 }
 
+// A case says what answers, and no system has to forget flows.
+func TestRulesVariant(t *testing.T) {
+	for r, want := range map[topology.Ruleset]string{
+		{Num: 10, Masks: 8}: "10 rules, 8 masks, baton by its cache", {Num: 100_000, Masks: 32}: "100000 rules, 32 masks",
+	} {
+		if got := scenario.RulesVariant(r); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if n := scenario.RuleFlows(r); n > r.Num || n > 65536 || n == 0 {
+			t.Errorf("%+v: %d flows", r, n)
+		}
+	}
+}
+
 func TestTestpmdMode(t *testing.T) {
 	one := scenario.Stream(topology.VM1, topology.Far1, 1, 64)
 	many, imix, zipf, other := one, one, one, scenario.Stream(topology.VM2, topology.Far1, 10, 64)

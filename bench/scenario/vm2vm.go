@@ -17,7 +17,7 @@ func (vm2vm) About() string { return "VM -> lookup -> VM on the same host" }
 
 func (vm2vm) plan() Plan {
 	from, to := topology.VM1, topology.VM2
-	return Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Flows: []string{ovsLocal(from, to)}, Ports: [2]string{from.Name, to.Name}}
+	return Plan{VMs: []topology.VM{from, to}, NIC: sinkNIC, Staged: true, Flows: []string{ovsLocal(from, to)}, Ports: [2]string{from.Name, to.Name}}
 }
 
 // verify makes the checked pass, of all scenarios that send from one VM to another.

@@ -223,9 +223,12 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 
 // verdict is the exit code for what was measured.
 func verdict(r *report.Report) int {
-	done := map[report.Case]bool{}
+	done, beside := map[report.Case]bool{}, map[report.Case]bool{}
 	for _, s := range r.Summary {
-		done[s.Case] = done[s.Case] || s.RatioMpps > 0
+		beside[s.Case], done[s.Case] = true, done[s.Case] || s.RatioMpps > 0
+	}
+	for _, s := range report.Alone(r.Trials) {
+		done[s.Case] = done[s.Case] || !beside[s.Case] && s.Baton.Mpps.Num > 0
 	}
 	for _, ok := range done {
 		if !ok {
