@@ -2,7 +2,7 @@
 // each way. What polls lives in such processes, so that it can be stopped and pinned as
 // other systems are, and ends with its parent.
 //
-// Callers: dut (baton under test), gen (the traffic generator).
+// Callers: dut (baton under test), gen (the traffic generator), vhost (its back end).
 package child
 
 import (

@@ -91,12 +91,15 @@ func (s *Size) UnmarshalJSON(raw []byte) error {
 type Case struct {
 	Scenario string `json:"scenario"`
 	Variant  string `json:"variant,omitempty"` // of the scenario: "zipf", "8 masks"
-	Flows    int    `json:"flows"`
+	Flows    int    `json:"flows"`             // 0: they do not matter
 	Size     Size   `json:"size"`
 }
 
 // String is the case in few words.
 func (c Case) String() string {
+	if c.Flows == 0 {
+		return c.kind() + ", " + c.Size.unit()
+	}
 	return fmt.Sprintf("%s, %s, %s", c.kind(), flows(c.Flows), c.Size.unit())
 }
 

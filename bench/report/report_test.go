@@ -75,6 +75,46 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
+// A case is thin without a state in which both sides have trials that count.
+func TestThin(t *testing.T) {
+	near := func(system string, discarded bool) report.Trial {
+		return report.Trial{System: system, Mpps: 1, Cycles: 1, C2CPre: 100, Discarded: discarded}
+	}
+	far := near("ovs-dpdk", false)
+	far.C2CPre = 500
+	for name, c := range map[string]struct {
+		trials []report.Trial
+		thin   bool
+	}{
+		"nothing":         {nil, false},
+		"both":            {[]report.Trial{near(report.Baton, false), near("ovs-dpdk", false)}, false},
+		"other states":    {[]report.Trial{near(report.Baton, false), far}, true},
+		"discarded":       {[]report.Trial{near(report.Baton, false), near("ovs-dpdk", true)}, true},
+		"alone":           {[]report.Trial{near(report.Baton, false)}, false},
+		"alone discarded": {[]report.Trial{near(report.Baton, true)}, true},
+	} {
+		if got := (&report.Report{Trials: c.trials}).Thin(); got != c.thin {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// The figures of no flows, and of odd and even numbers of values.
+func TestFigureOf(t *testing.T) {
+	if f := report.FigureOf([]float64{3, 1, 2}); f != (report.Figure{Median: 2, Min: 1, Max: 3, Num: 3}) {
+		t.Errorf("%+v", f)
+	}
+	if f := report.FigureOf([]float64{4, 1}); f.Median != 2.5 {
+		t.Errorf("%+v", f)
+	}
+	if f := report.FigureOf(nil); f.Num != 0 {
+		t.Errorf("%+v", f)
+	}
+	if s := (report.Case{Scenario: "split both", Size: 64}).String(); s != "split both, 64 B" {
+		t.Errorf("%q", s)
+	}
+}
+
 // The keys that programs rely on.
 func TestJSON(t *testing.T) {
 	r := sample()

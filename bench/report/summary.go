@@ -35,6 +35,24 @@ func Alone(trials []Trial) (all []Summary) {
 	return all
 }
 
+// Thin says whether a case has no state in which baton, and a peer if it has any, have
+// trials that count.
+func (r *Report) Thin() bool {
+	done, beside := map[Case]bool{}, map[Case]bool{}
+	for _, s := range Summarize(r.Trials) {
+		beside[s.Case], done[s.Case] = true, done[s.Case] || s.RatioMpps > 0
+	}
+	for _, s := range Alone(r.Trials) {
+		done[s.Case] = done[s.Case] || !beside[s.Case] && s.Baton.Mpps.Num > 0
+	}
+	for _, ok := range done {
+		if !ok {
+			return true
+		}
+	}
+	return false
+}
+
 // groups are trials of one case and state each, in their order.
 func groups(trials []Trial) (all [][]Trial) {
 	type key struct {

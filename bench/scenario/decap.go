@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"baton/bench/pcap"
 	"baton/bench/report"
 	"baton/bench/topology"
 )
@@ -66,7 +67,7 @@ func writeTunnelled(file string, from, to topology.VM, frames [][]byte) error {
 		}
 		outer = append(outer, o)
 	}
-	return writeFrames(file, outer)
+	return pcap.Write(file, outer)
 }
 
 func (s decap) compare(ctx context.Context, b *Bench, flows int, size report.Size) error {

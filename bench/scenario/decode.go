@@ -4,13 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"baton/bench/topology"
 	"baton/dataplane/hdr"
@@ -53,49 +50,5 @@ func tunnelFrame(vni uint32, src, dst uint16) func([]byte) ([]byte, error) {
 			return nil, fmt.Errorf("option %#x/%#x %x, want data %x00000000", o.Class, o.Type, o.Data, want)
 		}
 		return geneve.LayerPayload(), nil
-	}
-}
-
-// writeFrames writes a file of packets.
-func writeFrames(path string, frames [][]byte) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	w, err := newPacketWriter(f)
-	if err != nil {
-		return err
-	}
-	for _, frame := range frames {
-		if err := w.write(frame); err != nil {
-			return err
-		}
-	}
-	return w.buffered.Flush()
-}
-
-// readFrames reads a file of packets.
-//
-//	error: there is none, or it ends within a packet
-func readFrames(path string) (frames [][]byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	r, err := pcapgo.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		data, _, err := r.ReadPacketData()
-		if errors.Is(err, io.EOF) {
-			return frames, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: packet %d: %w", path, len(frames), err)
-		}
-		frames = append(frames, data)
 	}
 }

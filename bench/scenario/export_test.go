@@ -12,7 +12,6 @@ import (
 var (
 	Stream      = stream
 	WriteReplay = writeReplay
-	ReadFrames  = readFrames
 	Numbered    = numbered
 	Tunnelled   = tunnelled
 	TunnelFrame = tunnelFrame

@@ -1,17 +1,14 @@
 package scenario
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
+	"baton/bench/pcap"
 	"baton/bench/report"
 	"baton/bench/topology"
 	"baton/dataplane/hdr"
@@ -43,15 +40,11 @@ var imix = []int{64, 570, 64, 64, 570, 64, 64, 1518, 570, 64, 64, 570}
 // writeReplay writes a file of packets in a tunnel from a VM of the far host to one of
 // this, from each flow one, in turn. It returns how many there are.
 func writeReplay(path string, from, to topology.VM, flows int, size report.Size) (num int, err error) {
-	f, err := os.Create(path)
+	w, err := pcap.Create(path)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	w, err := newPacketWriter(f)
-	if err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, w.Close()) }()
 	num = (max(flows, leastReplay) + flows - 1) / flows * flows
 	for i := range num {
 		length := int(size)
@@ -66,28 +59,11 @@ func writeReplay(path string, from, to topology.VM, flows int, size report.Size)
 		if err != nil {
 			return 0, err
 		}
-		if err := w.write(outer); err != nil {
+		if err := w.Write(outer); err != nil {
 			return 0, err
 		}
 	}
-	return num, w.buffered.Flush()
-}
-
-// packetWriter writes a file of packets; its buffer is to be flushed at the end.
-type packetWriter struct {
-	buffered *bufio.Writer
-	pcap     *pcapgo.Writer
-}
-
-func newPacketWriter(f *os.File) (*packetWriter, error) {
-	w := &packetWriter{buffered: bufio.NewWriter(f)}
-	w.pcap = pcapgo.NewWriter(w.buffered)
-	return w, w.pcap.WriteFileHeader(65535, layers.LinkTypeEthernet)
-}
-
-func (w *packetWriter) write(frame []byte) error {
-	ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
-	return w.pcap.WritePacket(ci, frame)
+	return num, nil
 }
 
 // tunnelled is a frame of a flow as it comes from the far host.

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"baton/bench/gen"
+	"baton/bench/pcap"
 	"baton/bench/report"
 	"baton/bench/scenario"
 	"baton/bench/topology"
@@ -119,7 +119,7 @@ func TestWriteReplay(t *testing.T) {
 		if err != nil || num != c.num {
 			t.Fatalf("%+v: %d, %v", c, num, err)
 		}
-		frames, err := scenario.ReadFrames(path)
+		frames, err := pcap.Read(path)
 		if err != nil || len(frames) != num {
 			t.Fatalf("%+v: %d frames, %v", c, len(frames), err)
 		}
@@ -133,12 +133,6 @@ func TestWriteReplay(t *testing.T) {
 		if len(seen) != c.flows {
 			t.Errorf("%+v: %d flows", c, len(seen))
 		}
-	}
-	if err := os.Truncate(path, 1000); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := scenario.ReadFrames(path); err == nil {
-		t.Error("half a packet: no error")
 	}
 }
 

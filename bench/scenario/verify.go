@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"baton/bench/pcap"
 	"baton/bench/peer"
 	"baton/bench/report"
 	"baton/bench/suite"
@@ -71,7 +72,7 @@ func (b *Bench) verify(name string, p Plan, c Pass) (num int, err error) {
 		return 0, err
 	}
 	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
-	if err := writeFrames(in, c.Sent); err != nil {
+	if err := pcap.Write(in, c.Sent); err != nil {
 		return 0, err
 	}
 	switch {
@@ -84,7 +85,7 @@ func (b *Bench) verify(name string, p Plan, c Pass) (num int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	got, err := readFrames(out)
+	got, err := pcap.Read(out)
 	if err != nil {
 		return 0, err
 	}

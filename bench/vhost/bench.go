@@ -5,24 +5,27 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"baton/bench/machine"
 	"baton/bench/peer"
-	"baton/bench/suite"
+	"baton/bench/report"
 )
 
 // hugePages is what all processes of a run need, of 2 MiB.
 const hugePages = 5 * peer.MemoryMiB / 2
 
 // bench makes all checks and trials.
-func bench(o options) (*record, error) {
+func bench(o options) (*report.Report, error) {
 	dir, err := os.MkdirTemp("", "baton-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r := &record{Name: "vhost back ends", Date: time.Now(), Machine: machine.Describe(), Peer: peerName, Hz: o.hz, Notes: o.notes()}
+	r := &report.Report{Host: report.Host{
+		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: o.hz, Notes: o.notes(),
+	}}
 	for _, format := range o.formats {
 		for _, s := range systems {
 			if err := check(o, dir, format, s.start); err != nil {
@@ -36,7 +39,7 @@ func bench(o options) (*record, error) {
 		}
 		r.Trials = append(r.Trials, trials...)
 	}
-	r.Comparisons = suite.Compare(r.Trials, peerName, batonName)
+	r.Summary = report.Summarize(r.Trials)
 	return r, nil
 }
 
@@ -46,7 +49,7 @@ var systems = []struct {
 }{{peerName, startDPDK}, {batonName, startBaton}}
 
 // compareFormat makes the trials of one ring format: the systems take turns.
-func compareFormat(o options, dir, format string) (trials []suite.Trial, err error) {
+func compareFormat(o options, dir, format string) (trials []report.Trial, err error) {
 	var rigs []*rig
 	defer func() {
 		for _, r := range rigs {
@@ -71,7 +74,7 @@ func compareFormat(o options, dir, format string) (trials []suite.Trial, err err
 						return trials, err
 					}
 					fmt.Fprintf(os.Stderr, "%-24s %-6s %7.1f cycles  %6.2f Mpps  %s %v  %s\n", c, r.name, t.Cycles, t.Mpps, t.State(), t.Before, t.Discarded)
-					trials = append(trials, t)
+					trials = append(trials, t.Report(c.report()))
 				}
 			}
 		}

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"baton/bench/report"
+)
 
 // direction is what a case moves.
 type direction string
@@ -24,6 +28,11 @@ type testCase struct {
 }
 
 func (c testCase) String() string { return fmt.Sprintf("%s %s %d", c.format, c.dir, c.size) }
+
+// report is the case as reports have it: nothing looks at flows.
+func (c testCase) report() report.Case {
+	return report.Case{Scenario: c.format + " " + string(c.dir), Size: report.Size(c.size)}
+}
 
 // counts is what a back end counted in a trial.
 type counts struct {

@@ -9,9 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
+	"baton/bench/pcap"
 )
 
 // checkFrames is how many frames the check sends: less than a ring holds, so that none
@@ -24,7 +22,7 @@ func check(o options, dir, format string, start func(options, string) (backend, 
 	in, out, sock := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap"), filepath.Join(dir, "check.sock")
 	os.Remove(out)
 	sent := makeFrames(o.sizes)
-	if err := writePcap(in, sent); err != nil {
+	if err := pcap.Write(in, sent); err != nil {
 		return err
 	}
 	back, err := start(o, sock)
@@ -45,7 +43,7 @@ func check(o options, dir, format string, start func(options, string) (backend, 
 	if err != nil {
 		return err
 	}
-	got, err := readPcap(out)
+	got, err := pcap.Read(out)
 	if err != nil {
 		return err
 	}
@@ -117,42 +115,4 @@ func makeFrames(sizes []int) (frames [][]byte) {
 		frames = append(frames, f)
 	}
 	return frames
-}
-
-func writePcap(path string, frames [][]byte) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := pcapgo.NewWriter(f)
-	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
-		return err
-	}
-	for _, frame := range frames {
-		ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
-		if err := w.WritePacket(ci, frame); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func readPcap(path string) (frames [][]byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	r, err := pcapgo.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		data, _, err := r.ReadPacketData()
-		if err != nil {
-			return frames, nil // the end
-		}
-		frames = append(frames, data)
-	}
 }

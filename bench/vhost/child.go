@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/pprof"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"baton/bench/peer"
 	"baton/dataplane/buf"
@@ -19,7 +18,26 @@ import (
 	"baton/vhost/proto"
 )
 
-// reply is a child's answer.
+// env tells a process that it is a back end.
+const env = "BATON_BENCH_VHOST"
+
+// order is what the parent says, a line of JSON each.
+type order struct {
+	Do    string    `json:"do"` // setup (the first one), joined, start, stop
+	Setup *setup    `json:"setup,omitempty"`
+	Dir   direction `json:"dir,omitempty"`
+	Size  int       `json:"size,omitempty"`
+}
+
+// setup is how the back end is made.
+type setup struct {
+	Socket  string `json:"socket"`
+	CPU     int    `json:"cpu"`
+	Huge    bool   `json:"huge"`
+	Profile string `json:"profile"` // file for a CPU profile; empty = none
+}
+
+// reply is the child's answer.
 type reply struct {
 	Error  string `json:"error,omitempty"`
 	Poller int    `json:"poller,omitempty"`
@@ -29,67 +47,66 @@ type reply struct {
 // buffers is the size of the child's pool, as testpmd's; peer.MemoryMiB holds it.
 const buffers = 16384
 
-// childOptions is what the parent says.
-type childOptions struct {
-	socket  string
-	cpu     int
-	huge    bool
-	profile string
-}
-
-func backendCommand() *cobra.Command {
-	var o childOptions
-	c := &cobra.Command{
-		Use: "backend", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return runBackend(o) },
+// runChild is a back end if the process was started as one, and does not return then.
+func runChild() {
+	if os.Getenv(env) == "" {
+		return
 	}
-	c.Flags().StringVar(&o.socket, "socket", "", "")
-	c.Flags().IntVar(&o.cpu, "cpu", 0, "")
-	c.Flags().BoolVar(&o.huge, "huge", true, "")
-	c.Flags().StringVar(&o.profile, "profile", "", "")
-	return c
+	if err := serve(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "baton's back end:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
-// runBackend makes a device as batond does, serves its socket, and polls it on command
-// until its input ends.
-func runBackend(o childOptions) error {
+// device is the back end in this process, in the order of starting.
+type device struct {
+	dev     *netdev.Device
+	conn    *proto.Connector
+	poller  *poller
+	profile *os.File
+}
+
+// startDevice makes a device as batond does, serves its socket, and has a thread for it.
+//
+//	error: what could not be; the process is to end
+func startDevice(o setup) (*device, error) {
 	pool, err := startPool(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p := &poller{cache: buf.NewCache(pool)}
-	dev, err := netdev.New(netdev.Config{Name: "bench", Socket: o.socket, QueuePairs: 1, Quiescer: p})
+	d := &device{poller: &poller{cache: buf.NewCache(pool)}}
+	if d.dev, err = netdev.New(netdev.Config{Name: "bench", Socket: o.Socket, QueuePairs: 1, Quiescer: d.poller}); err != nil {
+		return nil, err
+	}
+	d.poller.queue = d.dev.Queue(0)
+	d.conn, err = proto.Start(context.Background(), proto.Config{Port: "bench", Path: o.Socket, Mode: proto.ModeServer, Backend: d.dev})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer dev.Close()
-	p.queue = dev.Queue(0)
-	conn, err := proto.Start(context.Background(), proto.Config{Port: "bench", Path: o.socket, Mode: proto.ModeServer, Backend: dev})
-	if err != nil {
-		return err
+	if err := d.poller.launch(o.CPU); err != nil || o.Profile == "" {
+		return d, err
 	}
-	defer conn.Close()
-	if err := p.launch(o.cpu); err != nil {
-		return err
+	if d.profile, err = os.Create(o.Profile); err != nil {
+		return nil, err
 	}
-	if o.profile != "" {
-		f, err := os.Create(o.profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	return d, pprof.StartCPUProfile(d.profile)
+}
+
+// close ends it.
+func (d *device) close() (err error) {
+	if d.profile != nil {
+		pprof.StopCPUProfile()
+		err = d.profile.Close()
 	}
-	return serve(p, dev)
+	d.conn.Close()
+	return errors.Join(err, d.dev.Close())
 }
 
 // startPool is packet memory as batond has it.
-func startPool(o childOptions) (*mempool.Pool, error) {
-	opts := eal.Options{MemoryMiB: peer.MemoryMiB, Lcores: []int{o.cpu}, HugePages: eal.HugeOff}
-	if o.huge {
+func startPool(o setup) (*mempool.Pool, error) {
+	opts := eal.Options{MemoryMiB: peer.MemoryMiB, HugePages: eal.HugeOff}
+	if o.Huge {
 		opts.HugePages = eal.HugeOn
 	}
 	if _, err := eal.Init(opts); err != nil {
@@ -98,38 +115,55 @@ func startPool(o childOptions) (*mempool.Pool, error) {
 	return mempool.CreateMbufPool("bench", mempool.Options{Num: buffers})
 }
 
-// serve answers commands.
-func serve(p *poller, dev *netdev.Device) error {
-	out := json.NewEncoder(os.Stdout)
-	if err := out.Encode(reply{Poller: p.tid}); err != nil {
-		return err
-	}
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		r, err := obey(p, dev, in.Text())
-		if err != nil {
-			r.Error = err.Error()
+// serve obeys orders until there are no more.
+func serve(in io.Reader, out io.Writer) (err error) {
+	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
+	var d *device
+	defer func() {
+		if d != nil {
+			err = errors.Join(err, d.close())
 		}
-		if err := out.Encode(r); err != nil {
+	}()
+	for {
+		var o order
+		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		var r reply
+		var failed error
+		switch {
+		case (d == nil) != (o.Do == "setup"):
+			failed = fmt.Errorf("%s: the first order is setup, and no other is", o.Do)
+		case d == nil:
+			if d, failed = startDevice(*o.Setup); failed == nil {
+				r.Poller = d.poller.tid
+			}
+		default:
+			r, failed = d.obey(o)
+		}
+		if failed != nil {
+			r.Error = failed.Error()
+		}
+		if err := enc.Encode(r); err != nil {
 			return err
 		}
 	}
-	return in.Err()
 }
 
-func obey(p *poller, dev *netdev.Device, line string) (r reply, err error) {
-	var d direction
-	var size int
-	switch n, _ := fmt.Sscanf(line, "start %s %d", &d, &size); {
-	case n == 2:
-		return r, p.start(d, size)
-	case line == "stop":
-		r.counts = p.stop()
-		return r, nil
-	case line == "joined":
-		return r, joined(dev, 10*time.Second)
+func (d *device) obey(o order) (r reply, err error) {
+	switch o.Do {
+	case "start":
+		err = d.poller.start(o.Dir, o.Size)
+	case "stop":
+		r.counts = d.poller.stop()
+	case "joined":
+		err = joined(d.dev, 10*time.Second)
+	default:
+		err = fmt.Errorf("unknown order %q", o.Do)
 	}
-	return r, fmt.Errorf("unknown command %q", line)
+	return r, err
 }
 
 // joined waits until both rings run.

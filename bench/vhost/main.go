@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"baton/bench/machine"
+	"baton/bench/report"
 	"baton/bench/suite"
 	"baton/bench/tsc"
 )
@@ -36,7 +37,7 @@ type options struct {
 // Names of the systems in trials.
 const (
 	peerName  = "DPDK"
-	batonName = "baton"
+	batonName = report.Baton
 )
 
 const long = `Measures baton's vhost back end beside DPDK's vhost library (testpmd, net_vhost), with
@@ -50,6 +51,7 @@ Exit codes: 0 done; 1 not done, or a check failed; 2 bad usage; 3 done, but a ca
 no trial of one of the systems that counts.`
 
 func main() {
+	runChild()
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -69,12 +71,13 @@ func run(args []string) int {
 			if err != nil {
 				return err
 			}
-			code = verdict(r)
+			if r.Thin() {
+				code = 3
+			}
 			return write(o, r)
 		},
 	}
 	o.flags(c)
-	c.AddCommand(backendCommand())
 	c.SetArgs(args)
 	err := c.Execute()
 	if err == nil {
@@ -162,22 +165,11 @@ func (o *options) notes() []string {
 	}
 }
 
-// verdict is the exit code for what was measured.
-func verdict(r *record) int {
-	for _, c := range r.Comparisons {
-		done := slices.ContainsFunc(r.Comparisons, func(x suite.Comparison) bool { return x.Case == c.Case && x.Ratio > 0 })
-		if !done {
-			return 3
-		}
-	}
-	return 0
-}
-
-func write(o options, r *record) error {
+func write(o options, r *report.Report) error {
 	if o.json != "" {
-		if err := r.writeJSON(o.json); err != nil {
+		if err := r.WriteJSON(o.json); err != nil {
 			return err
 		}
 	}
-	return r.markdown(os.Stdout)
+	return r.Markdown(os.Stdout)
 }

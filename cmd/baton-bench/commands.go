@@ -67,8 +67,8 @@ func runCommand(code *int) *cobra.Command {
 				return err
 			}
 			r, err := f.measure(c.Context(), items)
-			if err == nil {
-				*code = verdict(r)
+			if err == nil && r.Thin() {
+				*code = exitThin
 			}
 			if r != nil { // what was measured before something failed, too
 				err = errors.Join(err, f.out.write(r))
@@ -219,21 +219,4 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 	}
 	b.Report.Host.Notes = append(b.Report.Host.Notes, fmt.Sprintf("Ended after %v, before all was measured: %v.", time.Since(begin).Round(time.Second), err))
 	return b.Report, fmt.Errorf("%w: the report has what was measured before", err)
-}
-
-// verdict is the exit code for what was measured.
-func verdict(r *report.Report) int {
-	done, beside := map[report.Case]bool{}, map[report.Case]bool{}
-	for _, s := range r.Summary {
-		beside[s.Case], done[s.Case] = true, done[s.Case] || s.RatioMpps > 0
-	}
-	for _, s := range report.Alone(r.Trials) {
-		done[s.Case] = done[s.Case] || !beside[s.Case] && s.Baton.Mpps.Num > 0
-	}
-	for _, ok := range done {
-		if !ok {
-			return exitThin
-		}
-	}
-	return exitDone
 }
