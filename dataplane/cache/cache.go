@@ -26,8 +26,8 @@ type Config struct {
 	// MicroFlows is how many keys the exact-match cache knows: 8 bytes each; rounded
 	// up to a power of two. 0: 8192.
 	MicroFlows int
-	// MegaFlows is how many entries the masked cache holds: about 512 bytes each,
-	// their rules included; rounded up to a power of two. 0: 65536.
+	// MegaFlows is how many entries the masked cache holds: 600 bytes each, their rules
+	// included, 730 where walks are very long; rounded up to a power of two. 0: 65536.
 	MegaFlows int
 	// Seed of the hashes: random for each process.
 	Seed uint64
@@ -51,18 +51,22 @@ type Cache struct {
 
 	micro micro
 	mega  mega
+	tally tally
 	rules *pipeline.Counters
 	res   *pipeline.Result
 	now   uint64 // ticks in the upper half, bursts in the lower
 	hand  uint32 // where Sweep goes on
 	evict uint32 // where room goes on
+	last  uint32 // mask of the entry that Miss made last
 	spare uint32 // set of the spare entries that this burst uses
 	maps  [][]byte
 
 	same   [maxHints]same        // by hintOf
 	search search                // LookupBurst's
 	missed bool                  // fresh or stale are of meaning
+	began  bool                  // Miss was called for this burst
 	fresh  [maxMasks / 64]uint64 // set of the masks under which Miss made entries in this burst
+	known  hashed                // of the packet that Miss is about
 	stale  [buf.Burst]uint32     // entry of an older generation that a packet found, +1; 0: none
 }
 
@@ -94,17 +98,19 @@ func New(cfg Config, rules *pipeline.Counters) (*Cache, error) {
 	megaBuckets, err2 := offHeap[megaBucket](c, numMega/megaWays)
 	// Besides the entries in buckets, a spare one for each packet of a burst.
 	entries, err3 := offHeap[Entry](c, numMega+buf.Burst)
-	// Two blocks an entry, and enough for a burst of the longest walks.
-	blocks, err4 := offHeap[block](c, 2*numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
-	for _, err := range []error{err1, err2, err3, err4} {
+	stamps, err4 := offHeap[stamps](c, numMega/megaWays)
+	lists, err5 := offHeap[refs](c, len(entries))
+	// One block an entry, and enough for a burst of the longest walks.
+	blocks, err6 := offHeap[block](c, numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
+	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("cache: %d microflows and %d megaflows: %w", numMicro, numMega, err)
 		}
 	}
 	c.micro.init(microBuckets)
-	c.mega.init(megaBuckets, entries, cfg.Seed)
-	c.mega.refs.init(blocks)
+	c.mega.init(megaBuckets, stamps, entries, cfg.Seed)
+	c.mega.refs.init(lists, blocks)
 	return c, nil
 }
 
@@ -133,9 +139,16 @@ func offHeap[T any](c *Cache, n int) ([]T, error) {
 
 // Close credits the rules and unmaps the memory; no Entry may be used afterwards.
 func (c *Cache) Close() {
-	for i := range c.mega.entries {
-		c.credit(&c.mega.entries[i])
+	m := &c.mega
+	c.freeSpares()
+	for n := range m.buckets {
+		for w, tag := range &m.buckets[n] {
+			if tag != 0 {
+				c.credit(uint32(n*megaWays + w))
+			}
+		}
 	}
+	c.tally.settle(tallySlots, c.rules)
 	c.mega, c.micro = mega{}, micro{}
 	for _, mem := range c.maps {
 		// Unmap fails only for memory that is not mapped; there is nothing to do about it.

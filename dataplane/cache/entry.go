@@ -25,10 +25,10 @@ type Entry struct {
 
 	gen  uint64 // of the pipeline; 0: not in use
 	mask uint32 // number of the mask
-	refs uint32 // first block of the rules used, 0: none
+	_    uint32
 	key  packed // under the mask
 
-	credited, creditedBytes uint64 // of the counters: what the rules were told
+	credited, creditedBytes uint64 // of the counters: what the rules were credited with
 	_                       [2]uint64
 }
 

@@ -104,7 +104,7 @@ func (c *Cache) begin() {
 		c.freeSpares()
 	}
 	if c.missed {
-		c.missed = false
+		c.missed, c.began = false, false
 		c.fresh = [maxMasks / 64]uint64{}
 		c.stale = [buf.Burst]uint32{}
 	}

@@ -67,9 +67,13 @@ func (m *masks) find(k *flow.Key) (id uint32, ok bool) {
 	return 0, false
 }
 
-// use is the number of mask k, put in use if it was not. If all are in use it is
-// the exact mask instead: an entry may always depend on more bits.
-func (m *masks) use(k *flow.Key) uint32 {
+// use is the number of mask k, put in use if it was not; it may be the one with the
+// number last. If all are in use it is the exact mask instead: an entry may always
+// depend on more bits.
+func (m *masks) use(k *flow.Key, last uint32) uint32 {
+	if m.all[last].num > 0 && m.all[last].key == *k {
+		return last
+	}
 	if id, ok := m.find(k); ok {
 		return id
 	}

@@ -29,6 +29,16 @@ func matchMicro(buckets *microBucket, entries *Entry, hashes *[buf.Burst]uint64,
 //go:noescape
 func prefetchEntry(e *Entry)
 
+// prefetchLines starts loading num cache lines from p on.
+//
+//go:noescape
+func prefetchLines(p unsafe.Pointer, num int)
+
+// prefetchStamps starts loading the stamps of the buckets of n hashes.
+func prefetchStamps(s *stamps, hashes *[buf.Burst]uint64, n int, shift uint) {
+	prefetch(unsafe.Pointer(s), hashes, n, shift-6, ^uint64(63)) // 64 bytes a bucket
+}
+
 // prefetchMega starts loading the buckets of n hashes.
 func prefetchMega(buckets *megaBucket, hashes *[buf.Burst]uint64, n int, shift uint) {
 	prefetch(unsafe.Pointer(buckets), hashes, n, shift-5, ^uint64(31)) // a bucket is 32 bytes

@@ -31,6 +31,20 @@ TEXT ·prefetchEntry(SB), NOSPLIT, $0-8
 	PREFETCHT0 192(DI)
 	RET
 
+// func prefetchLines(p unsafe.Pointer, num int)
+TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), DI
+	MOVQ num+8(FP), CX
+	TESTQ CX, CX
+	JLE  done
+loop:
+	PREFETCHT0 (DI)
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  loop
+done:
+	RET
+
 // func matchMega(buckets *megaBucket, entries *Entry, hashes *[32]uint64, ways *[32]uint32, n int, shift uint)
 //
 // A bucket is 16 tags of 16 bits, an entry 256 bytes. Without a candidate the first

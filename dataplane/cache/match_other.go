@@ -2,8 +2,14 @@
 
 package cache
 
-import "baton/dataplane/buf"
+import (
+	"unsafe"
 
+	"baton/dataplane/buf"
+)
+
+func prefetchLines(unsafe.Pointer, int)                         {}
+func prefetchStamps(*stamps, *[buf.Burst]uint64, int, uint)     {}
 func prefetchEntry(*Entry)                                      {}
 func prefetchMega(*megaBucket, *[buf.Burst]uint64, int, uint)   {}
 func prefetchMicro(*microBucket, *[buf.Burst]uint64, int, uint) {}

@@ -22,17 +22,18 @@ func tagOf(hash uint64) uint16 { return uint16(hash) | 1 }
 type mega struct {
 	masks   masks
 	buckets []megaBucket
+	stamps  []stamps
 	entries []Entry
-	refs    refPool
+	refs    refPool // of the entries by their numbers
 	shift   uint
 	seed    uint64
-	turn    uint32 // where victim looks next
 	num     int    // entries in use
+	looked  uint64 // entries that were looked at to make room for others, for tests
 }
 
 // init takes memory for the buckets; their number is a power of two.
-func (m *mega) init(buckets []megaBucket, entries []Entry, seed uint64) {
-	m.buckets, m.entries, m.seed = buckets, entries, seed
+func (m *mega) init(buckets []megaBucket, stamps []stamps, entries []Entry, seed uint64) {
+	m.buckets, m.stamps, m.entries, m.seed = buckets, stamps, entries, seed
 	m.shift = uint(64 - bits.Len(uint(len(buckets)-1)))
 	m.masks.init()
 }
@@ -43,10 +44,9 @@ func (m *mega) seedOf(id uint32) uint64 { return m.seed + uint64(id)*mix[1] }
 // hash is the hash of k under mask number id.
 func (m *mega) hash(k *flow.Key, id uint32) uint64 { return m.masks.all[id].hash(k, m.seedOf(id)) }
 
-// find is the number of the entry with mask id that k agrees with; there is one
-// at the most. It is the plain version of findAll.
-func (m *mega) find(k *flow.Key, id uint32) (at uint32, ok bool) {
-	h := m.hash(k, id)
+// find is the number of the entry with mask id that k, whose hash under it is h,
+// agrees with; there is one at the most. It is the plain version of candidates.
+func (m *mega) find(k *flow.Key, id uint32, h uint64) (at uint32, ok bool) {
 	n, tag := h>>m.shift, tagOf(h)
 	for w, t := range &m.buckets[n] {
 		if t != tag {
@@ -90,28 +90,4 @@ func (m *mega) candidates(s *search, keys *[buf.Burst]flow.Key, id uint32) {
 	m.masks.all[id].hashAll(keys, &s.list, s.num, m.seedOf(id), &s.hash)
 	prefetchMega(&m.buckets[0], &s.hash, s.num, m.shift)
 	matchMega(&m.buckets[0], &m.entries[0], &s.hash, &s.ways, s.num, m.shift)
-}
-
-// victim is the place in a bucket for a new entry: an empty one, or that of the
-// one among four, taken in turn, that was not used for longest. (To ask all costs
-// a line of memory each.) False if all were used just now.
-func (m *mega) victim(bucket uint64, now uint64) (at uint32, ok bool) {
-	first := uint32(bucket * megaWays)
-	for w, t := range &m.buckets[bucket] {
-		if t == 0 {
-			return first + uint32(w), true
-		}
-	}
-	m.turn += 4
-	oldest := now
-	for n := range uint32(megaWays) {
-		i := first + (m.turn+n)%megaWays
-		if used := m.entries[i].used; used < oldest {
-			at, ok, oldest = i, true, used
-		}
-		if ok && n >= 3 {
-			break
-		}
-	}
-	return at, ok
 }

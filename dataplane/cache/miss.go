@@ -19,13 +19,17 @@ const walkSteps = 4
 //	alloc: 0
 func (c *Cache) Miss(s *pipeline.Snapshot, b *Burst, i int) *Entry {
 	i &= buf.Burst - 1
-	c.missed = true
+	if !c.began {
+		c.beginMisses(b)
+	}
 	k, gen := &b.Keys[i], s.Generation()
+	c.known = hashed{mask: maxMasks}
 	if at, ok := c.findFresh(k, gen); ok { // an earlier packet of the burst made it
 		c.Counters.MegaHits.Add(1)
 		b.Entries[i] = c.use(at)
 		return b.Entries[i]
 	}
+	c.expect(k)
 	s.Walk(k, c.res)
 	c.Counters.Steps.Add(uint64(c.res.NumRules) + walkSteps)
 	stale := c.stale[i]
@@ -41,17 +45,52 @@ func (c *Cache) Miss(s *pipeline.Snapshot, b *Burst, i int) *Entry {
 	return b.Entries[i]
 }
 
+// beginMisses is called before the first walk for a burst: it starts loading what tells
+// whose place the new entries take, if they will be under the same mask as the last one.
+func (c *Cache) beginMisses(b *Burst) {
+	c.began, c.missed = true, true
+	s, m := &c.search, &c.mega
+	m.masks.all[c.last].hashAll(&b.Keys, &s.list, s.num, m.seedOf(c.last), &s.hash)
+	prefetchStamps(&m.stamps[0], &s.hash, s.num, m.shift)
+}
+
+// hashed is the hash of the packet that Miss is about under a mask.
+type hashed struct {
+	mask uint32 // maxMasks: none
+	hash uint64
+}
+
+// hash is the hash of k, the key that Miss is about, under mask number id.
+func (c *Cache) hash(k *flow.Key, id uint32) uint64 {
+	if c.known.mask != id {
+		c.known = hashed{id, c.mega.hash(k, id)}
+	}
+	return c.known.hash
+}
+
 // findFresh is the number of an entry for k that was made in this burst.
 func (c *Cache) findFresh(k *flow.Key, gen uint64) (at uint32, ok bool) {
 	for n, set := range c.fresh {
 		for ; set != 0; set &= set - 1 {
-			at, ok := c.mega.find(k, uint32(n*64+bits.TrailingZeros64(set)))
+			id := uint32(n*64 + bits.TrailingZeros64(set))
+			at, ok := c.mega.find(k, id, c.hash(k, id))
 			if ok && c.mega.entries[at].gen == gen {
 				return at, true
 			}
 		}
 	}
 	return 0, false
+}
+
+// expect starts loading the entry that is to make room for that of k, and its rules, if
+// it will be under the same mask as the last one: the walk takes as long as memory does.
+func (c *Cache) expect(k *flow.Key) {
+	m := &c.mega
+	if m.masks.all[c.last].num > 0 {
+		at, _ := m.oldest(c.hash(k, c.last)>>m.shift, c.now)
+		prefetchEntry(&m.entries[at])
+		m.refs.prefetch(at, c.res.NumRules)
+	}
 }
 
 // use marks an entry as used now.
@@ -74,46 +113,45 @@ func (c *Cache) dropStale(at uint32, gen uint64) {
 func (c *Cache) install(k *flow.Key, gen uint64, i int) *Entry {
 	m := &c.mega
 	c.room(need(c.res.NumRules))
-	id := m.masks.use(&c.res.Mask)
+	id := m.masks.use(&c.res.Mask, c.last)
+	c.last = id
 	c.fresh[id/64] |= 1 << (id % 64)
 	kept := &m.masks.all[id]
-	at, ok := m.find(k, id)
+	if kept.num == 0 {
+		c.known.mask = maxMasks // what was hashed before was under another mask of this number
+	}
+	h := c.hash(k, id)
+	kept.num++ // keep the mask while others end
+	at, ok := m.find(k, id, h)
 	if ok {
 		if e := &m.entries[at]; e.Actions == c.res.Actions {
-			c.credit(e)
-			m.refs.drop(e.refs)
-			e.refs = m.refs.put(c.res.Rules[:c.res.NumRules])
+			kept.num--
+			c.credit(at)
+			m.refs.drop(at)
+			m.refs.put(at, c.res.Rules[:c.res.NumRules])
 			e.gen = gen
 			return c.use(at)
 		}
-		kept.num++ // keep the mask while its last entry is replaced
 		c.remove(at)
+	} else if at, ok = m.victim(h>>m.shift, c.now); !ok {
 		kept.num--
-	}
-	h := m.hash(k, id)
-	bucket := h >> m.shift
-	at, ok = m.victim(bucket, c.now)
-	if !ok {
 		return c.useSpare(id, gen, i)
-	}
-	if m.entries[at].live() {
-		kept.num++
+	} else if m.tag(at) != 0 {
 		c.remove(at)
-		kept.num--
 		c.Counters.Evicted.Add(1)
 	}
-	m.buckets[bucket][at%megaWays] = tagOf(h)
-	c.fill(&m.entries[at], k, id, gen)
 	m.num++
-	kept.num++
+	m.buckets[at/megaWays][at%megaWays] = tagOf(h)
+	m.stamps[at/megaWays][at%megaWays] = uint32(c.now)
+	c.fill(at, k, id, gen)
 	return c.use(at)
 }
 
-// fill begins a new life of an entry.
-func (c *Cache) fill(e *Entry, k *flow.Key, id uint32, gen uint64) {
-	*e = Entry{
+// fill begins a new life of entry number at.
+func (c *Cache) fill(at uint32, k *flow.Key, id uint32, gen uint64) {
+	c.mega.refs.put(at, c.res.Rules[:c.res.NumRules])
+	c.mega.entries[at] = Entry{
 		mask: id, gen: gen, used: c.now,
-		refs:    c.mega.refs.put(c.res.Rules[:c.res.NumRules]),
 		Actions: c.res.Actions,
 		key:     c.mega.masks.all[id].pack(k),
 	}
@@ -123,21 +161,21 @@ func (c *Cache) fill(e *Entry, k *flow.Key, id uint32, gen uint64) {
 // for the burst: all entries of its bucket were used by the same burst.
 func (c *Cache) useSpare(id uint32, gen uint64, i int) *Entry {
 	c.spare |= 1 << i
-	e := &c.mega.entries[len(c.mega.entries)-buf.Burst+i]
-	c.fill(e, new(flow.Key), id, gen)
+	at := uint32(c.Size() + i)
+	c.fill(at, new(flow.Key), id, gen)
 	if c.mega.masks.all[id].num == 0 {
 		c.mega.masks.drop(id)
 	}
-	return e
+	return &c.mega.entries[at]
 }
 
 // freeSpares ends the spare entries of the last burst.
 func (c *Cache) freeSpares() {
 	for ; c.spare != 0; c.spare &= c.spare - 1 {
-		e := &c.mega.entries[len(c.mega.entries)-buf.Burst+bits.TrailingZeros32(c.spare)]
-		c.credit(e)
-		c.mega.refs.drop(e.refs)
-		e.refs, e.gen = 0, 0
+		at := uint32(c.Size() + bits.TrailingZeros32(c.spare))
+		c.credit(at)
+		c.mega.refs.drop(at)
+		c.mega.entries[at].gen = 0
 	}
 }
 
@@ -145,9 +183,8 @@ func (c *Cache) freeSpares() {
 func (c *Cache) remove(at uint32) {
 	m := &c.mega
 	e := &m.entries[at]
-	c.credit(e)
-	m.refs.drop(e.refs)
-	e.refs = 0
+	c.credit(at)
+	m.refs.drop(at)
 	e.gen = 0 // whoever still is led to it sees that it has ended
 	m.buckets[at/megaWays][at%megaWays] = 0
 	m.num--
@@ -156,11 +193,12 @@ func (c *Cache) remove(at uint32) {
 	}
 }
 
-// credit tells the rules of an entry of the packets that they do not know yet.
-func (c *Cache) credit(e *Entry) {
+// credit adds to the rules of entry number at the packets that they do not have yet.
+func (c *Cache) credit(at uint32) {
+	e := &c.mega.entries[at]
 	packets, bytes := e.Packets.Load(), e.Bytes.Load()
 	if packets != e.credited {
-		c.mega.refs.credit(e.refs, c.rules, packets-e.credited, bytes-e.creditedBytes)
+		c.mega.refs.credit(at, &c.tally, c.rules, packets-e.credited, bytes-e.creditedBytes)
 		e.credited, e.creditedBytes = packets, bytes
 	}
 }
@@ -174,7 +212,11 @@ func (c *Cache) room(num uint32) {
 			return
 		}
 		c.evict = (c.evict + 1) % uint32(c.Size())
-		if e := &m.entries[c.evict]; e.live() && e.used != c.now {
+		if m.tag(c.evict) == 0 {
+			continue
+		}
+		m.looked++
+		if m.entries[c.evict].used != c.now {
 			c.remove(c.evict)
 			c.Counters.Evicted.Add(1)
 		}

@@ -5,7 +5,7 @@ import "baton/dataplane/buf"
 // Sweep looks at the next num entries in turn: it credits their packets to the
 // rules and removes those without a packet for more than maxIdle ticks. A worker
 // calls it between bursts with a small num, so that rule statistics are never
-// older than one turn through all entries (Size). An entry is in no CPU cache when its
+// older than one turn through all entries (Size), and a few calls. An entry is in no CPU cache when its
 // turn comes: places without a tag are passed over, and the next entry is loaded until
 // the next call.
 //
@@ -22,15 +22,20 @@ func (c *Cache) Sweep(num int, maxIdle uint32) {
 			continue
 		}
 		e := &m.entries[at]
-		c.credit(e)
+		c.credit(at)
 		if c.idle(e) > maxIdle {
 			c.remove(at)
 		}
 	}
+	c.tally.settle(sweepRules*num, c.rules)
 	if m.tag(c.hand) != 0 {
 		prefetchEntry(&m.entries[c.hand])
 	}
 }
+
+// sweepRules is how many rules are told of their packets for each entry that is swept:
+// one call for 16 entries tells all.
+const sweepRules = tallySlots / 16
 
 // Size is the number of entries that there is room for.
 func (c *Cache) Size() int { return len(c.mega.entries) - buf.Burst }
@@ -46,10 +51,10 @@ func (c *Cache) idle(e *Entry) uint32 { return uint32(c.now>>32) - uint32(e.used
 //	alloc: 0
 func (c *Cache) Dump(at int, out []Flow) (next, num int) {
 	for ; at < c.Size(); at++ {
-		e := &c.mega.entries[at]
-		if !e.live() {
+		if c.mega.tag(uint32(at)) == 0 {
 			continue
 		}
+		e := &c.mega.entries[at]
 		if num == len(out) {
 			return at, num
 		}
