@@ -41,6 +41,19 @@ func (o *Options) memoryMiB() int {
 // ErrNotInstalled is the error of Start on a machine without testpmd.
 var ErrNotInstalled = errors.New("dpdk-testpmd is not installed: make packages-lab")
 
+// Check says whether testpmd is installed.
+//
+//	error: ErrNotInstalled
+func Check() error {
+	if _, err := exec.LookPath(program); err != nil {
+		return ErrNotInstalled
+	}
+	return nil
+}
+
+// program is what is run.
+const program = "dpdk-testpmd"
+
 // Testpmd is a running testpmd with its prompt.
 //
 //	conc: one goroutine
@@ -60,7 +73,7 @@ type Testpmd struct {
 //
 //	error: ErrNotInstalled; testpmd's own words, if it ends or does not answer
 func Start(o Options) (*Testpmd, error) {
-	bin, err := exec.LookPath("dpdk-testpmd")
+	bin, err := exec.LookPath(program)
 	if err != nil {
 		return nil, ErrNotInstalled
 	}

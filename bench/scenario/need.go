@@ -3,7 +3,6 @@ package scenario
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -39,8 +38,11 @@ func (o *Options) hugePages() int {
 //
 //	error: what is wrong, and what can be run instead
 func (o *Options) Settle(items []Item) error {
-	if len(items) > 0 && !slices.ContainsFunc(items, func(i Item) bool { _, ok := i.Scenario.(alone); return !ok }) {
+	loads := len(items) == 0 || slices.ContainsFunc(items, func(i Item) bool { _, ok := i.Scenario.(alone); return !ok })
+	if !loads {
 		o.Peers = nil
+	} else if err := peer.Check(); err != nil {
+		return fmt.Errorf("the load and the checked passes need it: %w; what can be run without: loopgap, make microbench", err)
 	}
 	if err := o.check(); err != nil {
 		return err
@@ -105,30 +107,31 @@ const maxFlows = 1 << 24
 
 // checkPeer says whether a peer can be run, and else what can.
 func checkPeer(name string) error {
-	var err error
-	switch name {
-	case OVS:
-		err = peer.CheckOVS()
-	case Testpmd:
-		if _, e := exec.LookPath("dpdk-testpmd"); e != nil {
-			err = peer.ErrNotInstalled
-		}
-	case "vpp":
-		err = errors.New("VPP has no package in Debian 12 and is not supported")
-	default:
-		err = errors.New("there is no such peer")
-	}
+	err := usable(name)
 	if err == nil {
 		return nil
 	}
 	var others []string
 	for _, p := range []string{OVS, Testpmd} {
-		if p != name && checkPeer(p) == nil {
+		if usable(p) == nil {
 			others = append(others, "--peer "+p)
 		}
 	}
 	others = append(others, `--peer "" (baton alone)`)
 	return fmt.Errorf("peer %s: %w; what can be run: %s", name, err, strings.Join(others, ", "))
+}
+
+// usable says whether a peer is there.
+func usable(name string) error {
+	switch name {
+	case OVS:
+		return peer.CheckOVS()
+	case Testpmd:
+		return peer.Check()
+	case "vpp":
+		return errors.New("VPP has no package in Debian 12 and is not supported")
+	}
+	return errors.New("there is no such peer")
 }
 
 // Versions are those of the systems and of what they are made with.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"baton/bench/gen"
 	"baton/bench/pcap"
+	"baton/bench/peer"
 	"baton/bench/report"
 	"baton/bench/scenario"
 	"baton/bench/topology"
@@ -44,6 +46,9 @@ func TestFind(t *testing.T) {
 
 // What cannot be measured is told before anything is started, with what can be.
 func TestOptions_refused(t *testing.T) {
+	if err := peer.Check(); err != nil {
+		t.Skip(err)
+	}
 	one := func(name string) []scenario.Item {
 		s, err := scenario.Find(name)
 		if err != nil {
@@ -85,6 +90,25 @@ func TestRulesVariant(t *testing.T) {
 		if n := scenario.RuleFlows(r); n > r.Num || n > 65536 || n == 0 {
 			t.Errorf("%+v: %d flows", r, n)
 		}
+	}
+}
+
+// Nothing is installed: what is missing is told, and what it is for.
+func TestOptions_nothingInstalled(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	for _, peers := range [][]string{{scenario.OVS}, {scenario.Testpmd}, nil} {
+		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Peers: peers}
+		if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), "make packages-lab") || !strings.Contains(err.Error(), "can be run") {
+			t.Errorf("%v: %v", peers, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "dpdk-testpmd"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Peers: []string{scenario.OVS}}
+	if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), "can be run: --peer testpmd, --peer \"\"") {
+		t.Errorf("testpmd alone: %v", err)
 	}
 }
 
