@@ -135,11 +135,11 @@ func (r *PackedRing) SetSlot(i uint16, s Slot) {
 	*(*uint64)(unsafe.Add(r.slot(i), 8)) = uint64(s)
 }
 
-// PublishSlot is SetSlot after all stores before it and before any later load: a full
-// fence on every platform.
+// PublishSlot is SetSlot after all stores before it. It does not wait until the driver sees
+// it: whoever then reads what the driver wishes, fences first.
 func (r *PackedRing) PublishSlot(i uint16, s Slot) {
 	// SAFETY: as for Slot.
-	atomic.SwapUint64((*uint64)(unsafe.Add(r.slot(i), 8)), uint64(s))
+	release64((*uint64)(unsafe.Add(r.slot(i), 8)), uint64(s))
 }
 
 // DriverEvent reads the driver's wish for calls.

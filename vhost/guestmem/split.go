@@ -138,11 +138,11 @@ func (r *SplitRing) SetUsed(i uint16, id, n uint32) {
 	*(*uint64)(unsafe.Add(r.used, 4+8*uintptr(i&r.mask))) = uint64(id) | uint64(n)<<32
 }
 
-// Publish stores our flags and used index in one word, after all elements, and
-// before any later load (a full fence on every platform).
+// Publish stores our flags and used index in one word, after all elements. It does not
+// wait until the driver sees them: whoever then reads what the driver wishes, fences first.
 func (r *SplitRing) Publish(idx, flags uint16) {
 	// SAFETY: the used ring is 4-aligned; both halves of the word are ours alone.
-	atomic.SwapUint32((*uint32)(r.used), uint32(flags)|uint32(idx)<<16)
+	release32((*uint32)(r.used), uint32(flags)|uint32(idx)<<16)
 }
 
 // SetAvailEvent asks for a kick when the driver's index passes v, and fences.

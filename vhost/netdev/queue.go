@@ -24,6 +24,7 @@ type slot struct {
 //	conc: as port.Queue; wakeMu is shared with the control side
 type queue struct {
 	rx, tx atomic.Pointer[slot]
+	owed   int // the call for what Tx gave the guest is decided in so many Rx; 0: none is owed
 
 	wakeMu sync.Mutex
 	waker  port.Waker
@@ -56,6 +57,9 @@ func leave(old bool, s *slot, c *buf.Cache, v *buf.Vec) {
 
 // Rx implements port.Queue.
 func (q *queue) Rx(c *buf.Cache, v *buf.Vec) int {
+	if q.owed > 0 {
+		q.settle(1)
+	}
 	if q.announce.due() {
 		return q.announce.take(c, v)
 	}
@@ -81,6 +85,7 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 	stats := s.ring.Stats()
 	big, refused := stats.TooBig.Load(), stats.Unfinished.Load()
 	took := s.ring.Enqueue(c, v, n)
+	q.owed = settleAfter
 	if now := stats.TooBig.Load(); now != big { // after a fault nothing counts as taken
 		q.tooBig.Add(now - big)
 	}
@@ -88,6 +93,22 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 		q.refused.Add(now - refused)
 	}
 	return took
+}
+
+// settleAfter is the number of Rx after which a call for what Tx gave the guest is
+// decided. The first may follow at once, before the stores have reached the guest; the second
+// comes an iteration later.
+const settleAfter = 2
+
+// settle is told that num Rx of those that a call waits for are over.
+func (q *queue) settle(num int) {
+	if q.owed -= min(num, q.owed); q.owed > 0 {
+		return
+	}
+	if s := q.tx.Load(); s != nil {
+		defer leave(debug.SetPanicOnFault(true), s, nil, nil)
+		s.ring.Settle()
+	}
 }
 
 // Dropped implements port.LateDropper: frames that asked for work which the guest does
@@ -143,6 +164,9 @@ func (q *queue) setKick(fd int) {
 // Arm implements port.Queue. Where no ring is, there is nothing to wait for: a ring
 // that starts kicks its own descriptor.
 func (q *queue) Arm() (a port.Armed) {
+	if q.owed > 0 {
+		q.settle(settleAfter)
+	}
 	if q.announce.due() {
 		return port.ArmReady
 	}

@@ -167,6 +167,9 @@ func (d *Device) stop(rings ...*ring) {
 	for _, r := range rings {
 		if r.live != nil {
 			r.base, r.baseOf = r.live.State(), ""
+			if r.live.Owes() { // a call too many does no harm
+				r.live.Call().Signal()
+			}
 			if r.live.Broken() == virtq.ReasonNone {
 				r.baseOf = d.format()
 			}

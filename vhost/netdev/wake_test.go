@@ -108,3 +108,45 @@ func TestStartCallsGuest(t *testing.T) {
 		}
 	}
 }
+
+// A guest that waits for a call gets one for all that it was given and all that was taken
+// from it, once: by a later poll, when the worker goes to sleep, or when the ring stops.
+func TestCallIsPaid(t *testing.T) {
+	g := newRig(t, nil)
+	g.connect(modern)
+	q := g.dev.Queue(0)
+	var calls [2]int
+	for i := range calls {
+		fd := g.eventFD()
+		var err error
+		calls[i], err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		g.ok(err)
+		defer unix.Close(calls[i])
+		g.ok(g.dev.SetVringCall(i, fd))
+	}
+	expect := func(when string, rx, tx uint64) {
+		t.Helper()
+		if a, b := drivertest.Signals(calls[0]), drivertest.Signals(calls[1]); a != rx || b != tx {
+			t.Errorf("%s: %d calls for received and %d for sent frames, want %d and %d", when, a, b, rx, tx)
+		}
+	}
+	expect("a new descriptor", 1, 1)
+	g.passes()
+	expect("at once", 0, 0)
+	g.recv()
+	expect("a poll later", 0, 1)
+	g.recv()
+	expect("two polls later", 1, 0)
+	g.recv()
+	expect("three polls later", 0, 0)
+	g.passes()
+	q.Arm()
+	expect("before sleep", 1, 1)
+	q.Disarm()
+	g.passes()
+	for i := range calls {
+		_, err := g.dev.GetVringBase(i)
+		g.ok(err)
+	}
+	expect("stopped", 1, 1)
+}

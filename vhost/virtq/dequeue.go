@@ -23,6 +23,7 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 		return 0
 	}
 	vw := q.use()
+	q.settle(vw)
 	n, bytes, odd := 0, 0, true
 	if vw.log == nil {
 		n, bytes, odd = q.readRun(vw, c, v)
@@ -30,7 +31,7 @@ func (q *queue) Dequeue(c *buf.Cache, v *buf.Vec) int {
 	if odd && n < buf.Burst {
 		n, bytes = q.readChains(vw, c, v, n, bytes)
 	}
-	q.notify(vw)
+	q.show(vw)
 	q.filled = 0
 	if n > 0 {
 		q.stats.Packets.Add(uint64(n))

@@ -4,7 +4,7 @@
 //	guest TX ring                                     guest RX ring
 //	avail -> chain -> hdr|frame --Dequeue--> buf.Vec --Enqueue--> hdr|frame -> chain <- avail
 //	used  <- head, 0                                              head, bytes -> used
-//	     `--- one index store a burst, fence, call if the driver asked ---'
+//	     `--- one index store a burst; later fence, call if asked ----------'
 //
 // Split and Packed are the two formats behind the interface Ring. What they share is
 // queue: frames, checks, counters, the call. Nearly all chains are plain: one descriptor
@@ -14,7 +14,8 @@
 //	format.run       plain chains -> guestmem.Run: private copies, as spans of memory, prefetched
 //	read, write      spans <-> buffers; virtio_net_hdr <-> offload flags (NetHeader)
 //	format.giveRun   used elements, which the driver does not see yet
-//	format.publish   they become visible, all at once; does the driver want a call?
+//	format.publish   they become visible, all at once
+//	format.wanted    with the next burst, or Settle: does the driver want a call?
 //
 // What is behind a run, and everything while a dirty log is on, goes through the window,
 // in chains of any kind; frames over several buffers, too. That way is the oracle of the

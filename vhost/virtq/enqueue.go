@@ -11,6 +11,7 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 		return 0
 	}
 	vw := q.use()
+	q.settle(vw)
 	took, bytes := 0, 0
 	if vw.log == nil {
 		took, bytes = q.writeRun(vw, v, n)
@@ -21,7 +22,7 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 		took, more, bytes = q.writeChains(vw, v, took, n, bytes)
 		sent += more
 	}
-	q.notify(vw)
+	q.show(vw)
 	if sent > 0 {
 		q.stats.Packets.Add(uint64(sent))
 		q.stats.Bytes.Add(uint64(bytes))

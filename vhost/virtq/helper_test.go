@@ -158,6 +158,7 @@ func (g *rig) frame(off, n int, seed byte) []byte {
 // take dequeues once and returns copies of the frames.
 func (g *rig) take() [][]byte {
 	n := g.q.Dequeue(g.cache, &g.vec)
+	g.q.Settle()
 	var out [][]byte
 	for i := range n {
 		out = append(out, append([]byte(nil), g.vec[i].Data()...))

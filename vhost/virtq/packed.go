@@ -298,27 +298,31 @@ func (q *Packed) put(vw *view, at position, s guestmem.Slot, head uint16) {
 	vw.packed.SetSlot(at.slot, s)
 }
 
-func (q *Packed) publish(vw *view) (news, call bool) {
+func (q *Packed) publish(vw *view) bool {
 	if !q.held {
-		return false, false
+		return false
 	}
 	q.held = false
-	vw.packed.PublishSlot(q.heldAt.slot, q.heldSlot) // a full fence: the driver's wish is read after it
+	vw.packed.PublishSlot(q.heldAt.slot, q.heldSlot)
 	vw.markSlot(q.heldAt.slot)
+	return true
+}
+
+func (q *Packed) wanted(vw *view) bool {
 	offWrap, flags := vw.packed.DriverEvent()
 	switch {
 	case flags == guestmem.EventDisable:
-		return true, false
+		return false
 	case flags != guestmem.EventDesc || !q.eventIdx:
-		return true, true
+		return true
 	}
 	first := !q.signalled
 	q.signalled = true
-	return true, first || q.passed(positionOf(offWrap))
+	return first || q.passed(positionOf(offWrap))
 }
 
-// passed tells whether the burst from heldAt to next went over event (virtio 1.2
-// section 2.8.10).
+// passed tells whether the last burst published, from heldAt to next, went over event
+// (virtio 1.2 section 2.8.10).
 func (q *Packed) passed(event position) bool {
 	num := int(q.num)
 	to := int(q.next.slot)

@@ -24,9 +24,11 @@ type format interface {
 	// complete gives the window's first n chains back, so far unseen by the driver,
 	// and takes them out of the window.
 	complete(vw *view, n int)
-	// publish shows the driver what was completed and tells whether it wants a call;
-	// false as well if there was nothing.
-	publish(vw *view) (news, call bool)
+	// publish shows the driver what was completed; false if there was nothing.
+	publish(vw *view) bool
+	// wanted reads whether the driver wants a call for what was published since the last
+	// time, after a fence.
+	wanted(vw *view) bool
 	// arm asks for a kick; true if a chain waits already.
 	arm(vw *view) bool
 	// disarm asks for none.
@@ -58,6 +60,7 @@ type queue struct {
 	hdr     NetHeader       // private copy of the present frame's
 	pieces  []guestmem.Span // one received frame's buffers
 	filled  int             // buffers in a Dequeue's vector, for Fault
+	owed    bool            // something was published, and the driver not asked yet whether it wants a call
 	// onBroken pokes the control side; it does not block.
 	onBroken func()
 
@@ -158,8 +161,16 @@ func (q *queue) use() *view {
 
 // Arm implements Ring.
 func (q *queue) Arm() bool {
-	return q.broken.Load() == 0 && q.format.arm(q.use())
+	if q.broken.Load() != 0 {
+		return false
+	}
+	vw := q.use()
+	q.settle(vw)
+	return q.format.arm(vw)
 }
+
+// Owes implements Ring.
+func (q *queue) Owes() bool { return q.owed }
 
 // Disarm implements Ring.
 func (q *queue) Disarm() {
@@ -179,26 +190,46 @@ func (q *queue) finish(vw *view, n int) {
 	q.format.complete(vw, n)
 }
 
-// notify shows the driver what was completed and calls it if it wants that; then it
-// breaks the ring if the chain behind is bad.
-func (q *queue) notify(vw *view) {
-	news, call := q.format.publish(vw)
-	switch {
-	case !news:
-	case !call:
-		q.stats.Suppressed.Add(1)
-	default:
-		switch q.call.Signal() {
-		case SignalSent:
-			q.stats.Calls.Add(1)
-		case SignalFull:
-			q.stats.CallsFull.Add(1)
-		case SignalBad:
-			q.stats.CallsBad.Add(1)
-		}
+// show publishes what was completed; then it breaks the ring if the chain behind is bad.
+// The call that the driver may want for it is owed.
+func (q *queue) show(vw *view) {
+	if q.format.publish(vw) {
+		q.owed = true
 	}
 	if q.window.why != ReasonNone {
+		q.settle(vw)
 		q.Break(q.window.why)
+	}
+}
+
+// Settle implements Ring.
+func (q *queue) Settle() {
+	if q.owed && q.broken.Load() == 0 {
+		q.settle(q.use())
+	}
+}
+
+// settle pays the call that is owed, if the driver wants it. What the driver wishes is only
+// to be read once it sees what was published, and to wait for that right after the stores
+// is most of what they cost: they go to lines that the driver's CPU has. So it is done when
+// they are long through.
+func (q *queue) settle(vw *view) {
+	if !q.owed {
+		return
+	}
+	q.owed = false
+	guestmem.Fence()
+	if !q.format.wanted(vw) {
+		q.stats.Suppressed.Add(1)
+		return
+	}
+	switch q.call.Signal() {
+	case SignalSent:
+		q.stats.Calls.Add(1)
+	case SignalFull:
+		q.stats.CallsFull.Add(1)
+	case SignalBad:
+		q.stats.CallsBad.Add(1)
 	}
 }
 
@@ -214,6 +245,7 @@ func (q *queue) Discard() int {
 		return 0
 	}
 	vw := q.use()
+	q.settle(vw)
 	q.window.reset()
 	q.format.peek(vw, buf.Burst)
 	n := len(q.window.chains)
@@ -222,7 +254,8 @@ func (q *queue) Discard() int {
 		done = q.window.fold(n)
 	}
 	q.finish(vw, done)
-	q.notify(vw)
+	q.show(vw)
+	q.settle(vw)
 	q.stats.Discarded.Add(uint64(n))
 	return n
 }

@@ -22,6 +22,13 @@ type Ring interface {
 	//
 	//	alloc: 0    conc: the ring's worker
 	Enqueue(c *buf.Cache, v *buf.Vec, n int) int
+	// Settle calls the driver if it wants that for what the last burst gave back. The next
+	// burst and Arm do it first; whoever makes none of these soon calls it, but not right
+	// after the burst: by then its stores have not reached the driver, and to ask it would
+	// mean to wait for them.
+	Settle()
+	// Owes tells whether Settle has something to do. Also when no worker uses the ring.
+	Owes() bool
 	// Arm asks the driver for a kick when it adds a chain; true if one waits already.
 	Arm() bool
 	// Disarm tells the driver that no kick is needed.

@@ -13,8 +13,9 @@ type Split struct {
 	lastAvail uint16 // next available index to give back
 	used      uint16 // next used index to write
 	published uint16 // used index that the driver sees
+	asked     uint16 // published when the driver's wish was last read
 	flags     uint16 // our flags word in the used ring
-	signalled bool   // published was seen by one call decision: event index may be trusted
+	signalled bool   // asked is known: the event index may be trusted
 }
 
 var _ Ring = (*Split)(nil)
@@ -39,7 +40,7 @@ func NewSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
 		if !q.eventIdx {
 			q.flags = guestmem.UsedNoNotify
 		}
-		q.show(vw, q.published)
+		q.tell(vw, q.published)
 	}, vw.fault)
 	if err != nil {
 		return nil, err
@@ -77,8 +78,8 @@ func (q *Split) Indices() (i Indices, err error) {
 	return i, err
 }
 
-// show stores our flags and used index.
-func (q *Split) show(vw *view, idx uint16) {
+// tell stores our flags and used index.
+func (q *Split) tell(vw *view, idx uint16) {
 	vw.split.Publish(idx, q.flags)
 	vw.markRing(0, 4)
 }
@@ -89,7 +90,8 @@ func (q *Split) arm(vw *view) bool {
 		vw.markRing(4+8*uint64(q.num), 2)
 	} else {
 		q.flags = 0
-		q.show(vw, q.published) // fences
+		q.tell(vw, q.published)
+		guestmem.Fence()
 	}
 	return vw.split.AvailIdx() != q.lastAvail
 }
@@ -99,7 +101,7 @@ func (q *Split) arm(vw *view) bool {
 func (q *Split) disarm(vw *view) {
 	if !q.eventIdx {
 		q.flags = guestmem.UsedNoNotify
-		q.show(vw, q.published)
+		q.tell(vw, q.published)
 	}
 }
 
@@ -201,19 +203,23 @@ func (q *Split) complete(vw *view, n int) {
 	vw.markEntries(4, 8, uint64(first)%uint64(q.num), uint64(q.used-first), uint64(q.num))
 }
 
-func (q *Split) publish(vw *view) (news, call bool) {
-	old := q.published
-	if q.used == old {
-		return false, false
+func (q *Split) publish(vw *view) bool {
+	if q.used == q.published {
+		return false
 	}
 	q.published = q.used
-	q.show(vw, q.used) // a full fence: the driver's wish is read after it
-	call = vw.split.AvailFlags()&guestmem.AvailNoInterrupt == 0
-	if q.eventIdx {
-		// vring_need_event, virtio 1.2 section 2.7.10: was the event among [old, used)?
-		event := vw.split.UsedEvent()
-		call = q.used-event-1 < q.used-old || !q.signalled
-		q.signalled = true
+	q.tell(vw, q.used)
+	return true
+}
+
+func (q *Split) wanted(vw *view) bool {
+	old := q.asked
+	q.asked = q.published
+	if !q.eventIdx {
+		return vw.split.AvailFlags()&guestmem.AvailNoInterrupt == 0
 	}
-	return true, call
+	// vring_need_event, virtio 1.2 section 2.7.10: was the event among [old, published)?
+	first := !q.signalled
+	q.signalled = true
+	return first || q.published-vw.split.UsedEvent()-1 < q.published-old
 }

@@ -262,6 +262,36 @@ func TestEnqueueFull(t *testing.T) {
 	})
 }
 
+// A call is owed when the driver sees the burst, and paid with the next one, by Arm, by
+// Discard, or when asked: once.
+func TestCallIsOwed(t *testing.T) {
+	both(t, func(t *testing.T, newRig maker) {
+		g := newRig(t, 8, nil)
+		for what, pay := range map[string]func(){
+			"settle":  g.q.Settle,
+			"dequeue": func() { g.q.Dequeue(g.cache, &g.vec) },
+			"arm":     func() { g.q.Arm(); g.q.Disarm() },
+			"discard": func() { g.q.Discard() },
+		} {
+			g.desc(0, at(dataOff), 100, 0, 0)
+			g.drv.Push(0)
+			n := g.q.Dequeue(g.cache, &g.vec)
+			g.cache.FreeAll(&g.vec, n)
+			if _, _, used := g.drv.TakeUsed(); n != 1 || !used || !g.q.Owes() || drivertest.Signals(g.call) != 0 {
+				t.Fatalf("%s: %d frames, used %v; called at once, or nothing owed", what, n, used)
+			}
+			pay()
+			if n := drivertest.Signals(g.call); n != 1 || g.q.Owes() {
+				t.Fatalf("%s: %d calls", what, n)
+			}
+			g.q.Settle()
+			if drivertest.Signals(g.call) != 0 {
+				t.Fatalf("%s: called twice", what)
+			}
+		}
+	})
+}
+
 // virtio 1.2 section 2.7.10: calls follow used_event; kicks follow avail_event.
 func TestEventIdx(t *testing.T) {
 	g := newRig(t, 8, func(c *virtq.Config) { c.EventIdx = true })
