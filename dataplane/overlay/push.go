@@ -61,15 +61,17 @@ func (e *Endpoint) Push(b *buf.Buf, t *action.Tunnel, hash uint64) stats.DropRea
 	return stats.DropNone
 }
 
-// PushBurst is Push for the packets of v in set: bit i is packet i. What differs from the
-// template goes into its words, and each word is stored once.
+// PushBurst is Push for the packets of v in set: bit i is packet i. Packets in a row that
+// have tunnel and size in common, as in a train, have all but one field of their headers in
+// common; each word of them is stored once.
 //
 //	in:    tunnels[i] and hashes[i] for each of them
 //	out:   reasons[i] for each of them
 //	alloc: 0
 func (e *Endpoint) PushBurst(v *buf.Vec, set uint32, tunnels *[buf.Burst]*action.Tunnel, hashes *[buf.Burst]uint64,
 	reasons *[buf.Burst]stats.DropReason) {
-	w := &e.words
+	var h header
+	var last *action.Tunnel
 	for ; set != 0; set &= set - 1 {
 		i := bits.TrailingZeros32(set) & (buf.Burst - 1)
 		b, t, hash := v[i], tunnels[i], hashes[i]
@@ -77,25 +79,50 @@ func (e *Endpoint) PushBurst(v *buf.Vec, set uint32, tunnels *[buf.Burst]*action
 			reasons[i] = e.Push(b, t, hash)
 			continue
 		}
+		size := uint16(b.PktLen + HeaderSize - ethSize) // of the outer IPv4 packet
+		if t != last || size != h.size {
+			e.outer(&h, t, size)
+			last = t
+		}
 		b.DataOff -= HeaderSize
 		b.DataLen += HeaderSize
 		b.PktLen += HeaderSize
 		reasons[i] = stats.DropNone
-		size := uint16(b.PktLen - ethSize) // of the outer IPv4 packet
-		sum := hdr.Finish(e.partial + uint32(size) + t.Dst>>16 + t.Dst&0xffff)
-		dst := uint64(bits.ReverseBytes32(t.Dst))
-		vni := uint64(bits.ReverseBytes32(t.VNI << 8))
 		// SAFETY: the bytes were headroom.
-		h := (*[HeaderSize]byte)(b.Ptr())
-		le.PutUint64(h[0:8], w[0]|uint64(le.Uint32(t.MAC[0:4]))|uint64(le.Uint16(t.MAC[4:6]))<<32)
-		le.PutUint64(h[8:16], w[1])
-		le.PutUint64(h[16:24], w[2]|uint64(bits.ReverseBytes16(size)))
-		le.PutUint64(h[24:32], w[3]|uint64(bits.ReverseBytes16(sum))|dst<<48)
-		le.PutUint64(h[32:40], w[4]|dst>>16|uint64(bits.ReverseBytes16(SourcePort(hash)))<<16|uint64(bits.ReverseBytes16(size-ipSize))<<48)
-		le.PutUint64(h[40:48], w[5]|vni<<48)
-		le.PutUint64(h[48:56], w[6]|vni>>16)
-		be.PutUint64(h[54:62], uint64(t.SrcPort)<<48|uint64(t.DstPort)<<32|uint64(t.Flags)<<16|uint64(t.Command))
+		p := (*[HeaderSize]byte)(b.Ptr())
+		le.PutUint64(p[0:8], h.words[0])
+		le.PutUint64(p[8:16], h.words[1])
+		le.PutUint64(p[16:24], h.words[2])
+		le.PutUint64(p[24:32], h.words[3])
+		le.PutUint64(p[32:40], h.words[4]|uint64(bits.ReverseBytes16(SourcePort(hash)))<<16)
+		le.PutUint64(p[40:48], h.words[5])
+		le.PutUint64(p[48:56], h.words[6])
+		le.PutUint64(p[54:62], h.last)
 	}
+}
+
+// header is the outer headers of a tunnel's packets of one size, but for the UDP source
+// port, as words in memory: the last one begins with the last two bytes of words[6].
+type header struct {
+	size  uint16 // of the outer IPv4 packet
+	words [7]uint64
+	last  uint64
+}
+
+// outer makes h the header for tunnel t and outer IPv4 packets of size bytes.
+func (e *Endpoint) outer(h *header, t *action.Tunnel, size uint16) {
+	sum := hdr.Finish(e.partial + uint32(size) + t.Dst>>16 + t.Dst&0xffff)
+	dst := uint64(bits.ReverseBytes32(t.Dst))
+	vni := uint64(bits.ReverseBytes32(t.VNI << 8))
+	h.size, h.words = size, e.words
+	w := &h.words
+	w[0] |= uint64(le.Uint32(t.MAC[0:4])) | uint64(le.Uint16(t.MAC[4:6]))<<32
+	w[2] |= uint64(bits.ReverseBytes16(size))
+	w[3] |= uint64(bits.ReverseBytes16(sum)) | dst<<48
+	w[4] |= dst>>16 | uint64(bits.ReverseBytes16(size-ipSize))<<48
+	w[5] |= vni << 48
+	w[6] |= vni >> 16
+	h.last = bits.ReverseBytes64(uint64(t.SrcPort)<<48 | uint64(t.DstPort)<<32 | uint64(t.Flags)<<16 | uint64(t.Command))
 }
 
 // SourcePort is the outer UDP source port of a flow with this hash: NICs that

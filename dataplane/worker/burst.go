@@ -17,7 +17,7 @@ type batch struct {
 	n    int
 	in   uint16 // slot of the ingress port of them all
 	v    buf.Vec
-	hash [buf.Burst]uint32 // of the flows
+	hash [buf.Burst]uint32 // of the flows, where the worker spreads
 }
 
 // begin empties the batch for packets that came in by slot in.
@@ -190,7 +190,9 @@ func parseOdd(b *buf.Buf, key *flow.Key) stats.DropReason {
 func (w *Worker) decide(r *rxQueue) (steps uint64) {
 	k := w.work
 	before := w.flows.Counters.Steps.Load()
-	w.flows.Hash(&k.flows)
+	if w.hashed = w.spreads; w.hashed {
+		w.flows.Hash(&k.flows)
+	}
 	for miss := w.flows.LookupBurst(&k.flows, w.snap.Generation()); miss != 0; miss &= miss - 1 {
 		w.flows.Miss(w.snap, &k.flows, bits.TrailingZeros32(miss))
 	}
@@ -260,11 +262,21 @@ func (w *Worker) fits(i int, number flow.PortNo, size int) bool {
 func (w *Worker) push(set uint32) {
 	k := w.work
 	if e := w.pool.cfg.Endpoint; e != nil {
+		w.hash()
 		e.PushBurst(&k.rx, set, &k.tun, &k.flows.Hashes, &k.drop)
 		return
 	}
 	for ; set != 0; set &= set - 1 {
 		k.drop[bits.TrailingZeros32(set)&(buf.Burst-1)] = stats.DropNoTunnel
+	}
+}
+
+// hash makes sure of the hashes of this burst's flows: where no port has several queues,
+// tunnels alone need them.
+func (w *Worker) hash() {
+	if !w.hashed {
+		w.flows.Hash(&w.work.flows)
+		w.hashed = true
 	}
 }
 
@@ -299,6 +311,7 @@ func (w *Worker) act(r *rxQueue, i int, e *cache.Entry) {
 	case tunnel:
 		reason = stats.DropNoTunnel
 		if ep := w.pool.cfg.Endpoint; ep != nil {
+			w.hash()
 			reason = ep.Push(b, &l.Tunnel, k.flows.Hashes[i])
 		}
 	}
@@ -334,8 +347,10 @@ func (w *Worker) forward(in uint16, n int) {
 	if out, ok := k.together(n); ok {
 		t := &k.tx
 		t.n, t.in, t.v = n, in, k.rx
-		for i := range n {
-			t.hash[i&(buf.Burst-1)] = uint32(k.flows.Hashes[i&(buf.Burst-1)])
+		if w.spreads {
+			for i := range n {
+				t.hash[i&(buf.Burst-1)] = uint32(k.flows.Hashes[i&(buf.Burst-1)])
+			}
 		}
 		w.send(out, t)
 		return

@@ -55,6 +55,9 @@ type Worker struct {
 	told  uint64  // set of workers that got parcels in this iteration
 	quota []quota // of ICMP messages, by slot of the ingress port
 
+	spreads bool // some port has several queues: which one a packet goes by, its flow's hash says
+	hashed  bool // this burst's flows have hashes
+
 	tunnelFrame int // bytes of the largest frame that fits into the tunnel
 
 	segments int    // made of super-segments in this turn of a queue
@@ -257,7 +260,7 @@ func (w *Worker) settle(lay *layout) {
 			r.q.Attach(nil)
 		}
 	}
-	w.rxqs = nil
+	w.rxqs, w.spreads = nil, false
 	clear(w.outs)
 	w.lay = lay
 	for i := range lay.slots {
@@ -276,6 +279,7 @@ func (w *Worker) settle(lay *layout) {
 			}
 		}
 		w.outs[i] = outputOf(s, w.id)
+		w.spreads = w.spreads || len(s.queues) > 1
 	}
 	w.state.Store(stateRunning)
 }
