@@ -80,9 +80,10 @@ func (c *Cache) lookupSame(b *Burst, gen uint64, last *same) {
 		return
 	}
 	k := &m.masks.all[e.mask%maxMasks]
+	k.differAll(&b.Keys, s.num, &e.key, &s.hash)
 	left := 0
 	for i := range min(s.num, buf.Burst) {
-		if k.equal(&b.Keys[i], &e.key) {
+		if s.hash[i] == 0 {
 			b.Entries[i] = e
 			continue
 		}

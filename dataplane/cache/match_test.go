@@ -39,6 +39,50 @@ func TestMatchIsPlain(t *testing.T) {
 	}
 }
 
+// TestDifferAllIsEqual: comparing keys with one at once finds those that equal finds, at
+// whatever bit they differ.
+func TestDifferAllIsEqual(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	same, other := 0, 0
+	for range 500 {
+		var keys [buf.Burst]flow.Key
+		var m flow.Key
+		for w := range m.Words() {
+			if r.IntN(2) == 0 {
+				m.Words()[w] = r.Uint64()
+			}
+			keys[0].Words()[w] = r.Uint64()
+		}
+		for i := range keys {
+			keys[i] = keys[0]
+			for range r.IntN(3) {
+				keys[i].Words()[r.IntN(flow.KeyWords)] ^= 1 << r.IntN(64)
+			}
+		}
+		s := sparseOf(&m)
+		p := s.pack(&keys[0])
+		var diff [buf.Burst]uint64
+		for i := range diff {
+			diff[i] = r.Uint64()
+		}
+		n := r.IntN(buf.Burst + 1)
+		s.differAll(&keys, n, &p, &diff)
+		for j := range n {
+			if (diff[j] == 0) != s.equal(&keys[j], &p) {
+				t.Fatalf("mask %x: %x and %x differ in %x", m, keys[j], p, diff[j])
+			}
+			if diff[j] == 0 {
+				same++
+			} else {
+				other++
+			}
+		}
+	}
+	if same < 1000 || other < 1000 {
+		t.Fatalf("%d equal, %d not", same, other)
+	}
+}
+
 // TestHashAllIsHash: hashing a list of keys at once gives the hash of each, and what is
 // hashed is what the mask covers.
 func TestHashAllIsHash(t *testing.T) {

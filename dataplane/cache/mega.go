@@ -72,7 +72,7 @@ func (m *mega) number(e *Entry) uint32 {
 type search struct {
 	list [buf.Burst]uint8  // packets that are not found yet
 	num  int               // of them
-	hash [buf.Burst]uint64 // of those in list
+	hash [buf.Burst]uint64 // of those in list; in lookupSame: in what they differ
 	ways [buf.Burst]uint32 // of those in list: ways of the bucket with its tag
 }
 

@@ -57,6 +57,35 @@ func (s *sparse) equal(k *flow.Key, p *packed) bool {
 	return diff == 0
 }
 
+// differAll finds out in what the first n keys differ from p in the bits of s: it goes
+// through them once for each pair of words, without any branch that depends on a key.
+//
+//	out: diff[:n], 0 where equal says true
+func (s *sparse) differAll(keys *[buf.Burst]flow.Key, n int, p *packed, diff *[buf.Burst]uint64) {
+	n = min(n, buf.Burst)
+	if s.num == 0 {
+		clear(diff[:])
+	}
+	for i := uint(0); i < s.num && i < uint(flow.KeyWords)-1; i += 2 {
+		ia, ib := uint(s.at[i]), uint(s.at[i+1])
+		if ia >= uint(flow.KeyWords) || ib >= uint(flow.KeyWords) { // never: it spares the loops the check
+			return
+		}
+		ma, mb, pa, pb := s.bits[i], s.bits[i+1], p[i], p[i+1] // an odd one's partner is 0 in both
+		if i == 0 {
+			for j := range n {
+				w := keys[j].Words()
+				diff[j] = (w[ia]&ma ^ pa) | (w[ib]&mb ^ pb)
+			}
+			continue
+		}
+		for j := range n {
+			w := keys[j].Words()
+			diff[j] |= (w[ia]&ma ^ pa) | (w[ib]&mb ^ pb)
+		}
+	}
+}
+
 // Odd constants with about half of their bits set, a pair for each pair of words,
 // so that equal words at different places do not cancel out.
 var mix = [flow.KeyWords + 2]uint64{

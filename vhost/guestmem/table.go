@@ -152,38 +152,10 @@ func (s Span) bytes() []byte {
 
 // Read copies the span's start to dst, each byte once, and returns how many bytes
 // that were: the smaller of the two lengths.
-func (s Span) Read(dst []byte) int {
-	n := min(len(dst), int(s.n))
-	if n < block || n > 2*block {
-		return copy(dst, s.bytes())
-	}
-	copyBlocks(unsafe.Pointer(unsafe.SliceData(dst)), s.p, n)
-	return n
-}
+func (s Span) Read(dst []byte) int { return copy(dst, s.bytes()) }
 
 // Write copies src to the span's start and returns how many bytes that were.
-func (s Span) Write(src []byte) int {
-	n := min(len(src), int(s.n))
-	if n < block || n > 2*block {
-		return copy(s.bytes(), src)
-	}
-	copyBlocks(s.p, unsafe.Pointer(unsafe.SliceData(src)), n)
-	return n
-}
-
-// block is what a small frame is copied by.
-const block = 64
-
-// copyBlocks copies n bytes, one to two blocks, without a call: the second block begins
-// where the last one of n bytes does.
-func copyBlocks(dst, src unsafe.Pointer, n int) {
-	// SAFETY: both have n bytes.
-	*(*[block]byte)(dst) = *(*[block]byte)(src)
-	if n == block {
-		return
-	}
-	*(*[block]byte)(unsafe.Add(dst, n-block)) = *(*[block]byte)(unsafe.Add(src, n-block))
-}
+func (s Span) Write(src []byte) int { return copy(s.bytes(), src) }
 
 // ReadGuest copies len(dst) bytes at guest address addr, over region borders.
 //
