@@ -27,8 +27,9 @@ const maxGaps = 1 << 20
 
 // outcome is what a child says.
 type outcome struct {
-	Gaps   []uint64 `json:"gaps,omitempty"` // cycles
-	Lost   int      `json:"lost,omitempty"` // gaps beyond maxGaps
+	Gaps   []uint64 `json:"gaps,omitempty"`  // cycles
+	Lost   int      `json:"lost,omitempty"`  // gaps beyond maxGaps
+	Given  []uint64 `json:"given,omitempty"` // of the gaps, those in which the thread gave its CPU away
 	Hz     uint64   `json:"hz,omitempty"`
 	Took   float64  `json:"took,omitempty"` // seconds
 	GCs    uint32   `json:"gcs,omitempty"`
@@ -61,7 +62,14 @@ type loop interface {
 	// start lets it poll on a CPU and returns its thread.
 	start(cpu int) (tid int, err error)
 	// gaps has it note gaps for a time.
-	gaps(length time.Duration, hz uint64) (gaps []uint64, lost int)
+	gaps(length time.Duration, hz uint64) noted
+}
+
+// noted is what a loop noted.
+type noted struct {
+	gaps  []uint64 // cycles
+	given []uint64 // of them, those in which the loop's thread gave its CPU away
+	lost  int      // gaps beyond maxGaps
 }
 
 func child(c Config) error {
@@ -88,8 +96,9 @@ func child(c Config) error {
 	o := outcome{Hz: hz}
 	yields, forced := switches(tid)
 	begin := time.Now()
-	o.Gaps, o.Lost = l.gaps(c.Length, hz)
+	n := l.gaps(c.Length, hz)
 	o.Took = time.Since(begin).Seconds()
+	o.Gaps, o.Given, o.Lost = n.gaps, n.given, n.lost
 	y, f := switches(tid)
 	runtime.ReadMemStats(&after)
 	close(stop)
@@ -127,7 +136,7 @@ func (b *batonLoop) start(cpu int) (tid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	b.probe = &probe{gaps: make([]uint64, maxGaps)}
+	b.probe = &probe{gaps: make([]uint64, maxGaps), given: make([]uint64, 0, maxGaps)}
 	b.pool.Start()
 	if err := b.pool.AddPort(b.probe, worker.PortOptions{}); err != nil {
 		return 0, err
@@ -138,15 +147,16 @@ func (b *batonLoop) start(cpu int) (tid int, err error) {
 	return int(b.probe.tid.Load()), nil
 }
 
-func (b *batonLoop) gaps(length time.Duration, hz uint64) ([]uint64, int) {
-	b.probe.floor, b.probe.num = hz/floorsPerSecond, 0
-	b.probe.recording.Store(true)
+func (b *batonLoop) gaps(length time.Duration, hz uint64) noted {
+	p := b.probe
+	p.floor, p.slow, p.num, p.given = hz/floorsPerSecond, hz/slowPerSecond, 0, p.given[:0]
+	p.recording.Store(true)
 	time.Sleep(length)
-	b.probe.recording.Store(false)
+	p.recording.Store(false)
 	b.pool.Quiesce() // twice: the iteration that saw it has ended
 	b.pool.Quiesce()
-	n := min(b.probe.num, maxGaps)
-	return b.probe.gaps[:n], b.probe.num - n
+	n := min(p.num, maxGaps)
+	return noted{gaps: p.gaps[:n], given: p.given, lost: p.num - n}
 }
 
 // bareLoop is the loop in C.
@@ -168,16 +178,14 @@ func (b *bareLoop) start(cpu int) (tid int, err error) {
 	return tid, <-ready
 }
 
-func (b *bareLoop) gaps(length time.Duration, hz uint64) ([]uint64, int) {
-	out, done := make([]uint64, maxGaps), make(chan int)
-	var all []uint64
+// gaps notes none as given away: who never waits for another thread never does that.
+func (b *bareLoop) gaps(length time.Duration, hz uint64) noted {
+	out, done := make([]uint64, maxGaps), make(chan noted)
 	b.work <- func() {
 		gaps, num := spin.Gaps(out, hz/floorsPerSecond, uint64(length.Seconds()*float64(hz)))
-		all = gaps
-		done <- int(num) - len(gaps)
+		done <- noted{gaps: gaps, lost: int(num) - len(gaps)}
 	}
-	lost := <-done
-	return all, lost
+	return <-done
 }
 
 // node is what is allocated: memory with pointers in it, as a control side's is.

@@ -6,7 +6,8 @@
 //	          CPU a  worker.Pool with one port, which notes gaps   or   nic/dpdk/spin
 //	          CPU b  all other threads: 100 MB/s allocated, garbage collected
 //
-// What both loops suffer is the machine's and its kernel's; what only baton's does is Go's.
+// What both loops suffer is the machine's and its kernel's; what only baton's does is Go's:
+// those gaps in which the loop's thread gave its CPU away, to wait for another thread.
 //
 // A program that uses the package calls RunChild first thing in main (a test in TestMain).
 package loopgap

@@ -38,7 +38,10 @@ func TestRun(t *testing.T) {
 		if sum == 0 || r.Over100 < over || r.Over50 < r.Over100 || r.Over100 < r.Over1ms || r.MaxNs < 2000 {
 			t.Errorf("bare %v: %d gaps, %d over 100 us, max %v: %+v", bare, sum, r.Over100, r.MaxNs, r.Buckets)
 		}
-		t.Logf("%s: %.0f gaps/s, %d > 50 us, %d > 100 us, %d > 1 ms, %.1f GC/s, %.1f yields/s, %.1f forced/s", r.System, float64(sum)/r.Seconds, r.Over50, r.Over100, r.Over1ms, r.GCs, r.Yields, r.Forced)
+		if r.Given100 > r.Over100 || bare && r.Given100 > 0 {
+			t.Errorf("bare %v: the thread waited in %d gaps of %d", bare, r.Given100, r.Over100)
+		}
+		t.Logf("%s: %.0f gaps/s, %d > 50 us, %d > 100 us (%d as the thread waited), %d > 1 ms, %.1f GC/s, %.1f yields/s, %.1f forced/s", r.System, float64(sum)/r.Seconds, r.Over50, r.Over100, r.Given100, r.Over1ms, r.GCs, r.Yields, r.Forced)
 	}
 }
 

@@ -14,12 +14,19 @@ import (
 // below is the loop's own work.
 const floorsPerSecond = 500_000 // 2 us
 
+// slowPerSecond is how many of the shortest gaps make a second of which is noted whether
+// the thread gave its CPU away meanwhile: to ask that takes a fraction of a microsecond.
+const slowPerSecond = 200_000 // 5 us
+
 // probe is a port without packets that notes the time between two looks at it.
 //
 //	conc: begin and end from one goroutine; the queue's methods from its worker
 type probe struct {
 	floor uint64 // cycles
 	gaps  []uint64
+	slow  uint64   // cycles
+	given []uint64 // of the gaps, those in which the thread gave its CPU away
+	gave  int64    // times that the thread gave its CPU away before its last slow gap's end
 
 	recording atomic.Bool
 	tid       atomic.Int64 // thread of the worker; 0 before its first look
@@ -57,10 +64,29 @@ func (p *probe) Rx(*buf.Cache, *buf.Vec) int {
 				p.gaps[p.num] = gap
 			}
 			p.num++
+			if gap >= p.slow && p.gaveAway() && len(p.given) < cap(p.given) {
+				p.given = append(p.given, gap)
+			}
+			now = tsc.Read()
 		}
+	} else if on {
+		p.gaveAway()
+		now = tsc.Read()
 	}
 	p.was, p.last = on, now
 	return 0
+}
+
+// gaveAway reports whether the calling thread has given its CPU away since it last asked:
+// a thread that polls does so only when it has to wait for another.
+func (p *probe) gaveAway() bool {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_THREAD, &u) != nil {
+		return false
+	}
+	before := p.gave
+	p.gave = u.Nvcsw
+	return u.Nvcsw != before
 }
 
 // Tx implements port.Queue: nobody sends to a probe.

@@ -85,6 +85,11 @@ func (o outcome) result(c Config) *Result {
 			}
 		}
 	}
+	for _, g := range o.Given {
+		if float64(g)/float64(o.Hz)*1e9 > 100e3 {
+			r.Given100++
+		}
+	}
 	r.Hist, r.Buckets = &h, h.Buckets()
 	return r
 }

@@ -159,10 +159,10 @@ func (r *Report) gaps(b *strings.Builder) {
 	if len(r.Gaps) == 0 {
 		return
 	}
-	table(b, "Gaps of the poll loop", "loop", "seconds", "> 50 us/s", "> 100 us/s", "> 1 ms/s", "most, us")
+	table(b, "Gaps of the poll loop", "loop", "seconds", "> 50 us/s", "> 100 us/s", "of them waiting", "> 1 ms/s", "most, us")
 	for _, g := range r.Gaps {
 		rate := func(n uint64) string { return number(float64(n) / max(g.Seconds, 1e-9)) }
-		row(b, g.name(), number(g.Seconds), rate(g.Over50), rate(g.Over100), rate(g.Over1ms), number(g.MaxNs/1e3))
+		row(b, g.name(), number(g.Seconds), rate(g.Over50), rate(g.Over100), rate(g.Given100), rate(g.Over1ms), number(g.MaxNs/1e3))
 	}
 }
 

@@ -207,14 +207,17 @@ func Climb(h *hist.Hist, hz uint64) (points []Percentile) {
 
 // Gaps is how long a loop's iterations took: a histogram of what was above a floor.
 type Gaps struct {
-	System  string        `json:"system"` // "baton", "C loop"
-	Variant string        `json:"variant,omitempty"`
-	Seconds float64       `json:"seconds"`
-	Over50  uint64        `json:"over_50us"`
-	Over100 uint64        `json:"over_100us"`
-	Over1ms uint64        `json:"over_1ms"`
-	MaxNs   float64       `json:"max_ns"`
-	Buckets []hist.Bucket `json:"buckets"` // upper ends in ns
+	System  string  `json:"system"` // "baton", "C loop"
+	Variant string  `json:"variant,omitempty"`
+	Seconds float64 `json:"seconds"`
+	Over50  uint64  `json:"over_50us"`
+	Over100 uint64  `json:"over_100us"`
+	Over1ms uint64  `json:"over_1ms"`
+	// Given100 is in how many of those above 100 us the loop's thread had given its CPU away:
+	// it waited for another thread. The others are the machine's.
+	Given100 uint64        `json:"given_100us"`
+	MaxNs    float64       `json:"max_ns"`
+	Buckets  []hist.Bucket `json:"buckets"` // upper ends in ns
 }
 
 // Measure is any other figure of a scenario.

@@ -10,7 +10,8 @@
 //	|              of the worker that owns the port; before, finish what
 //	|              the port does not take unfinished
 //	|   drain    send what other workers put into this one's rings
-//	+-- count    counters, one clock read; nothing to do for long: sleep
+//	+-- count    counters, one clock read; every 4 ms chores; nothing to do
+//	             for long: sleep
 //
 // Each queue belongs to one worker, the only one that calls its methods. What
 // workers share they share without locks: an immutable layout (the ports) and an
@@ -39,6 +40,7 @@
 // are attached and detached by the worker that polls them; it counts as holding
 // nothing meanwhile, so that a port may wait for the workers in Attach.
 //
-// A worker never gives its processor away unless it sleeps: Start sees to it
-// that GOMAXPROCS leaves some for the rest of the program.
+// A worker keeps its processor while it polls, busy or not (chores.go, package slice):
+// Start sees to it that GOMAXPROCS leaves some for the rest of the program. It is Go's
+// garbage collector alone that stops it, and whoever has long waited for that processor.
 package worker

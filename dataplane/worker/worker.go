@@ -14,6 +14,7 @@ import (
 	"baton/dataplane/pipeline"
 	"baton/dataplane/port"
 	"baton/dataplane/stats"
+	"baton/dataplane/worker/slice"
 )
 
 // States of a worker, as others see them.
@@ -66,10 +67,14 @@ type Worker struct {
 	counters stats.WorkerCounters
 	ports    []stats.PortCounters // by slot
 
-	pollWait time.Duration
-	nextTick uint64 // cycles
-	shown    int64  // of held
-	unswept  int    // flow entries whose packets the rules may not know of
+	pollWait  time.Duration
+	nextChore uint64 // cycles
+	nextTick  uint64 // cycles
+	shown     int64  // of held
+	unswept   int    // flow entries whose packets the rules may not know of
+
+	keeps  bool // its processor
+	waited int  // looks in a row at which somebody waited for the processor
 }
 
 // newWorker is worker id of the pool, not yet running.
@@ -123,6 +128,7 @@ func (w *Worker) run() {
 		// affinity with it.
 		runtime.LockOSThread()
 		w.pin()
+		w.keeps = slice.Works()
 	}
 	w.state.Store(stateRunning)
 	w.loop()
@@ -164,6 +170,7 @@ func (w *Worker) loop() {
 			continue
 		}
 		w.sleep()
+		w.nextChore = 0 // it may have another processor now
 		last = cycles()
 		w.counters.SleepCycles.Add(last - now)
 	}
@@ -225,9 +232,8 @@ func (w *Worker) count(moved int, took, now uint64) {
 		w.held.Store(n)
 	}
 	c.MaxGapCycles.Raise(took)
-	if now >= w.nextTick {
-		w.nextTick = now + toCycles(time.Second)
-		w.flows.Tick()
+	if now >= w.nextChore {
+		w.chores(now)
 	}
 }
 
