@@ -181,6 +181,9 @@ func flowTicks(least, most float64) []plot.Tick {
 
 // steps is ticks at a round step, about eight.
 func steps(least, most float64) (ticks []plot.Tick) {
+	if most <= least {
+		return nil
+	}
 	step := math.Pow(10, math.Floor(math.Log10((most-least)/8)))
 	for _, times := range []float64{2, 2.5, 2} { // 1, 2, 5, 10
 		if (most-least)/step > 10 {

@@ -93,7 +93,7 @@ func TestThin(t *testing.T) {
 		"alone":           {[]report.Trial{near(report.Baton, false)}, false},
 		"alone discarded": {[]report.Trial{near(report.Baton, true)}, true},
 	} {
-		if got := (&report.Report{Trials: c.trials}).Thin(); got != c.thin {
+		if got := (&report.Report{Trials: c.trials}).Thin(); len(got) > 0 != c.thin || len(got) > 1 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

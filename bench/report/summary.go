@@ -35,9 +35,9 @@ func Alone(trials []Trial) (all []Summary) {
 	return all
 }
 
-// Thin says whether a case has no state in which baton, and a peer if it has any, have
+// Thin is the cases that have no state in which baton, and a peer if it has any, have
 // trials that count.
-func (r *Report) Thin() bool {
+func (r *Report) Thin() (cases []Case) {
 	done, beside := map[Case]bool{}, map[Case]bool{}
 	for _, s := range Summarize(r.Trials) {
 		beside[s.Case], done[s.Case] = true, done[s.Case] || s.RatioMpps > 0
@@ -45,12 +45,12 @@ func (r *Report) Thin() bool {
 	for _, s := range Alone(r.Trials) {
 		done[s.Case] = done[s.Case] || !beside[s.Case] && s.Baton.Mpps.Num > 0
 	}
-	for _, ok := range done {
-		if !ok {
-			return true
+	for _, t := range r.Trials {
+		if !done[t.Case] && !slices.Contains(cases, t.Case) {
+			cases = append(cases, t.Case)
 		}
 	}
-	return false
+	return cases
 }
 
 // groups are trials of one case and state each, in their order.

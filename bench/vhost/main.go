@@ -71,7 +71,8 @@ func run(args []string) int {
 			if err != nil {
 				return err
 			}
-			if r.Thin() {
+			if thin := r.Thin(); len(thin) > 0 {
+				fmt.Fprintf(os.Stderr, "baton-bench-vhost: without trials of both systems that count: %v\n", thin)
 				code = 3
 			}
 			return write(o, r)

@@ -67,11 +67,11 @@ func runCommand(code *int) *cobra.Command {
 				return err
 			}
 			r, err := f.measure(c.Context(), items)
-			if err == nil && r.Thin() {
-				*code = exitThin
-			}
 			if r != nil { // what was measured before something failed, too
 				err = errors.Join(err, f.out.write(r))
+			}
+			if err == nil {
+				*code = verdict(r)
 			}
 			if err != nil {
 				return failure{err}
@@ -219,4 +219,17 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 	}
 	b.Report.Host.Notes = append(b.Report.Host.Notes, fmt.Sprintf("Ended after %v, before all was measured: %v.", time.Since(begin).Round(time.Second), err))
 	return b.Report, fmt.Errorf("%w: the report has what was measured before", err)
+}
+
+// verdict is the exit code for what was measured; it tells what there is too little of.
+func verdict(r *report.Report) int {
+	thin := r.Thin()
+	if len(thin) == 0 {
+		return exitDone
+	}
+	fmt.Fprintln(os.Stderr, "baton-bench: no trials of baton and a peer, in one state of the machine, that count:")
+	for _, c := range thin {
+		fmt.Fprintf(os.Stderr, "  %s\n", c)
+	}
+	return exitThin
 }
