@@ -188,6 +188,7 @@ func (p *Pipeline) applyRules(next *Snapshot, c *flow.Change, changed *bool) (go
 		}
 		next.numRules += t.Len() - next.Table(flow.TableID(id)).Len()
 		next.tables[id] = t.Table()
+		next.always[id] = alwaysOf(next.tables[id])
 	}
 	*changed = *changed || e.changed
 	return e.gone

@@ -15,10 +15,32 @@ import (
 type Snapshot struct {
 	gen        uint64
 	tables     [NumTables]*table.Table // nil: empty
+	always     [NumTables]always       // of the tables
 	numRules   int
 	bindings   map[string]flow.Binding
 	ports      map[flow.PortNo]string // name of the binding
 	neighbours map[uint32]flow.Neighbour
+}
+
+// always is what a table does with every packet, if that is the same: many tables of a
+// walk wait for a use that a network does not make of them.
+type always struct {
+	rule *table.Rule // nil: it depends
+	ref  table.Ref   // the rule's
+	next flow.TableID
+	pass bool // all that the rule does is to go on at next
+}
+
+// alwaysOf is that of a table.
+func alwaysOf(t *table.Table) (a always) {
+	if a.rule = t.Always(); a.rule == nil {
+		return a
+	}
+	a.ref = a.rule.Ref
+	if first := &a.rule.Actions[0]; first.Op == flow.OpGoto {
+		a.next, a.pass = first.Table, true
+	}
+	return a
 }
 
 // Generation is different for every snapshot of a Pipeline, and grows; it is never 0.

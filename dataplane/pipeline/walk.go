@@ -51,8 +51,8 @@ func (s *Snapshot) Walk(key *flow.Key, res *Result) {
 	w.run(s, key, res)
 }
 
-// Trace is Walk, with obs told each step. It notes what the result depends on at once,
-// and so is the plain version of Walk.
+// Trace is Walk, with obs told each step. It looks into each table and notes what the
+// result depends on at once, and so is the plain version of Walk.
 func (s *Snapshot) Trace(key *flow.Key, res *Result, obs Observer) {
 	w := walk{obs: obs}
 	w.run(s, key, res)
@@ -75,6 +75,11 @@ func (w *walk) run(s *Snapshot, key *flow.Key, res *Result) {
 func (w *walk) tables() {
 	at := TableConvertPhyLogical
 	for range MaxSteps {
+		if a := &w.snap.always[at]; a.pass && w.obs == nil {
+			w.used(a.ref)
+			at = a.next
+			continue
+		}
 		next, on := w.table(at)
 		if !on {
 			return
@@ -86,8 +91,8 @@ func (w *walk) tables() {
 
 // table takes the packet through one table: on to the next one, or to an end.
 func (w *walk) table(at flow.TableID) (next flow.TableID, on bool) {
-	var rule *table.Rule
-	if t := w.snap.tables[at]; t != nil {
+	rule := w.snap.always[at].rule
+	if t := w.snap.tables[at]; t != nil && (rule == nil || w.obs != nil) {
 		rule = t.Lookup(&w.f, &w.wc)
 		w.looked()
 	}
@@ -97,8 +102,7 @@ func (w *walk) table(at flow.TableID) (next flow.TableID, on bool) {
 	if rule == nil {
 		return w.drop(stats.DropTableMiss)
 	}
-	w.res.Rules[w.res.NumRules] = rule.Ref
-	w.res.NumRules++
+	w.used(rule.Ref)
 	for i := range rule.Actions {
 		a := &rule.Actions[i]
 		if a.Op == flow.OpGoto {
@@ -109,6 +113,12 @@ func (w *walk) table(at flow.TableID) (next flow.TableID, on bool) {
 		}
 	}
 	return w.drop(stats.DropBadRule)
+}
+
+// used notes that a rule matched.
+func (w *walk) used(r table.Ref) {
+	w.res.Rules[uint(w.res.NumRules)%MaxSteps] = r
+	w.res.NumRules++
 }
 
 // observe tells the observer of a step. It gives away a copy, so that a walk

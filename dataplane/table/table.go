@@ -58,6 +58,15 @@ func (t *Table) Len() int { return t.num }
 // NumTuples is the number of different masks.
 func (t *Table) NumTuples() int { return len(t.tuples) }
 
+// Always is the table's rule if it has one only and that matches everything: what each
+// Lookup finds, without a bit in wc; else nil.
+func (t *Table) Always() *Rule {
+	if t.num != 1 || t.tuples[0].mask != (flow.Fields{}) {
+		return nil
+	}
+	return t.tuples[0].all.rules.items[0].val
+}
+
 // Lookup is the rule of the highest priority that matches f, nil if none does.
 // Into wc it ORs a mask: all fields that agree with f in its bits get the same
 // answer. If rules of equal priority overlap, the answer is the same one each
