@@ -5,6 +5,7 @@ import (
 
 	"baton/bench/gen"
 	"baton/bench/report"
+	"baton/bench/topology"
 )
 
 // churn is flows that come and go: how many can begin in a second, and how long their
@@ -14,14 +15,31 @@ type churn struct{}
 func (churn) Name() string { return "churn" }
 
 func (churn) About() string {
-	return "from VM to VM, flows that never were before: most a second, and latency of first packets"
+	return "from VM to VM, flows that never were before, which share an entry or need one each (own entries: the whole slow path): most a second, and latency of first packets"
 }
 
-// Rates of the latency of first packets: a load that both systems carry with ease.
-const (
-	churnRate = 500_000 // packets a second
-	churnNew  = 100_000 // of them that begin a flow
-)
+// churnKind is one of the two kinds of flows.
+type churnKind struct {
+	variant   string
+	flows     int     // at a time, if not told otherwise
+	rate, new float64 // packets a second, and flows that begin: a load that both systems carry with ease
+	rules     topology.Ruleset
+}
+
+var churnKinds = []churnKind{
+	{"", 10_000, 500_000, 100_000, topology.Ruleset{}},
+	{"own entries", 500, 50_000, 5000, topology.Ruleset{Apart: true}},
+}
+
+// plan is a VM that sends such flows to another.
+func (k churnKind) plan(flows int, size report.Size) Plan {
+	p := local(flows, size)
+	if p.Rules = k.rules; k.rules.Apart {
+		from, to := topology.VM1, topology.VM2
+		p.Flows = []string{"udp,in_port=" + from.Name + ",dl_dst=" + to.MAC.String() + ",actions=" + topology.OVSApart("output:"+to.Name), ovsLocal(to, from)}
+	}
+	return p
+}
 
 // leastBusy is the busy part of a shot below which the generator is the limit.
 const leastBusy = 0.95
@@ -33,25 +51,43 @@ func (churn) Run(ctx context.Context, b *Bench) error {
 	if err := (vm2vm{}).verify(ctx, b); err != nil {
 		return err
 	}
-	for _, flows := range b.flowsOr(10_000) {
-		for _, size := range b.sizes() {
-			c := report.Case{Scenario: "churn", Flows: flows, Size: size}
-			p := local(flows, size)
-			if err := b.eachSystem(ctx, c, p, func(s shots) error { return s.churn(ctx, c, p.Load.Streams[0]) }); err != nil {
-				return err
+	for _, k := range churnKinds {
+		if err := k.verify(ctx, b); err != nil {
+			return err
+		}
+		for _, flows := range b.flowsOr(k.flows) {
+			for _, size := range b.sizes() {
+				c := report.Case{Scenario: "churn", Variant: k.variant, Flows: flows, Size: size}
+				p := k.plan(flows, size)
+				if err := b.eachSystem(ctx, c, p, func(s shots) error { return s.churn(ctx, c, k, p.Load.Streams[0]) }); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (s shots) churn(ctx context.Context, c report.Case, st gen.Stream) error {
+// verify makes the checked pass with the rules of the kind, if it has any.
+func (k churnKind) verify(ctx context.Context, b *Bench) error {
+	if k.variant == "" {
+		return nil
+	}
+	from, to := topology.VM1, topology.VM2
+	sent, err := numbered(from, to, 64, 512, 1500)
+	if err != nil {
+		return err
+	}
+	return b.Verify(ctx, "churn, "+k.variant, k.plan(1, 64), Pass{From: from.Name, To: to.Name, Sent: sent, Open: plainFrame})
+}
+
+func (s shots) churn(ctx context.Context, c report.Case, k churnKind, st gen.Stream) error {
 	p50, p99 := newMeasure(c, s, "first packet, p50", "us"), newMeasure(c, s, "first packet, p99", "us")
 	for run := range s.b.Runs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		st.Rate, st.Flows.New = churnRate, churnNew
+		st.Rate, st.Flows.New = k.rate, k.new
 		r, _, err := s.shoot(st, s.b.Length)
 		if err != nil {
 			return err

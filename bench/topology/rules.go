@@ -13,6 +13,9 @@ import (
 type Ruleset struct {
 	Num   int `json:"num"`
 	Masks int `json:"masks"` // 1 to MaxMasks
+	// Apart is one more rule, which all packets meet and which keeps both their ports in a
+	// register: no two flows share an entry of a cache.
+	Apart bool `json:"apart,omitempty"`
 }
 
 // MaxMasks is how many masks there are, and MaxRules how many rules tell flows apart.
@@ -47,7 +50,21 @@ func (r Ruleset) Baton() []flow.Rule {
 			Actions: []flow.Action{flow.Goto(pipeline.TableLSPTraceEgressIn)},
 		}
 	}
+	if r.Apart {
+		rules = append(rules, flow.Rule{
+			RuleID: flow.RuleID{Table: pipeline.TableLSPTraceIngressIn, Priority: rulePriority},
+			Actions: []flow.Action{
+				flow.Copy(flow.FieldCommand, flow.FieldL4Src), flow.Copy(flow.FieldCommand, flow.FieldL4Dst), flow.SetUint(flow.FieldCommand, 0),
+				flow.SetUint(flow.FieldDstPort, 0), flow.Goto(pipeline.TableLSPIngressARPController),
+			},
+		})
+	}
 	return rules
+}
+
+// OVSApart is what a rule of OVS does before actions for the same.
+func OVSApart(actions string) string {
+	return "move:OXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],move:OXM_OF_UDP_DST[]->NXM_NX_REG0[16..31]," + actions
 }
 
 // OVS is the same rules in ovs-ofctl's syntax, with what they do.

@@ -1,9 +1,11 @@
 package topology_test
 
 import (
+	"strings"
 	"testing"
 
 	"baton/bench/topology"
+	"baton/controlplane/compile"
 	"baton/dataplane/flow"
 	"baton/dataplane/pipeline"
 )
@@ -34,5 +36,36 @@ func TestRuleset(t *testing.T) {
 		if _, err := pipeline.New().Apply(flow.Change{SetRules: rules}); err != nil {
 			t.Errorf("%+v: %v", r, err)
 		}
+	}
+}
+
+// With the rule that keeps flows apart, a packet goes where it went, by an entry that is for
+// its ports alone; without, ports do not count.
+func TestApart(t *testing.T) {
+	s, err := topology.Network("vm1", "vm2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := topology.VM1, topology.VM2
+	k := flow.Key{InPort: flow.LogicalPort(from.VNI, from.ID), EthSrc: from.MAC, EthDst: to.MAC, EthType: flow.EtherTypeIPv4, Proto: flow.ProtoUDP, L4Src: 1, L4Dst: 2}
+	var got [2]pipeline.Result
+	for i, r := range []topology.Ruleset{{}, {Apart: true}} {
+		c, p := compile.Host(s, topology.Host), pipeline.New()
+		if _, err := p.Apply(flow.Change{SetRules: append(c.Rules, r.Baton()...), SetBindings: c.Bindings, SetNeighbours: c.Neighbours}); err != nil {
+			t.Fatal(err)
+		}
+		p.Snapshot().Walk(&k, &got[i])
+	}
+	if got[0].Actions != got[1].Actions || got[0].Actions.Out != flow.LogicalPort(to.VNI, to.ID) {
+		t.Errorf("%s, apart %s", &got[0].Actions, &got[1].Actions)
+	}
+	if m := got[0].Mask; m.L4Src != 0 || m.L4Dst != 0 {
+		t.Errorf("depends on %s", k.FormatMasked(m))
+	}
+	if m := got[1].Mask; m.L4Src != 0xffff || m.L4Dst != 0xffff {
+		t.Errorf("apart depends on %s only", k.FormatMasked(m))
+	}
+	if a := topology.OVSApart("output:vm2"); !strings.HasSuffix(a, ",output:vm2") || !strings.Contains(a, "UDP_SRC") || !strings.Contains(a, "UDP_DST") {
+		t.Error(a)
 	}
 }
