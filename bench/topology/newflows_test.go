@@ -123,7 +123,6 @@ func newFlows(b *testing.B, p *pipeline.Pipeline, routed bool) {
 	for range c.Size() * 2 / buf.Burst { // until it is full
 		turn()
 	}
-	steps := c.Counters.Steps.Load()
 	num, missed = 0, 0
 	for b.Loop() {
 		turn()
@@ -133,5 +132,4 @@ func newFlows(b *testing.B, p *pipeline.Pipeline, routed bool) {
 	}
 	b.ReportMetric(float64(missed)/b.Elapsed().Seconds()/1e6, "Mflows/s")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(missed), "ns/flow")
-	b.ReportMetric(float64(c.Counters.Steps.Load()-steps)/float64(missed)-4, "tables/flow")
 }

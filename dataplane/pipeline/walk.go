@@ -21,6 +21,8 @@ type Result struct {
 	// Rules[:NumRules] are the rules that matched, in the order of the walk.
 	Rules    [MaxSteps]table.Ref
 	NumRules int
+	// Passed is how many of the tables did not have to be looked into.
+	Passed int
 }
 
 // Observer is told each step of a walk.
@@ -61,7 +63,7 @@ func (s *Snapshot) Trace(key *flow.Key, res *Result, obs Observer) {
 // run walks from the first table to an end.
 func (w *walk) run(s *Snapshot, key *flow.Key, res *Result) {
 	w.snap, w.res, w.list, w.in = s, res, &res.Actions, key.InPort
-	res.Actions, res.Mask, res.NumRules = action.List{}, flow.Key{}, 0
+	res.Actions, res.Mask, res.NumRules, res.Passed = action.List{}, flow.Key{}, 0, 0
 	w.f.Key = *key
 	own := w.own.Key.Words()
 	for i := range own {
@@ -77,6 +79,7 @@ func (w *walk) tables() {
 	for range MaxSteps {
 		if a := &w.snap.always[at]; a.pass && w.obs == nil {
 			w.used(a.ref)
+			w.res.Passed++
 			at = a.next
 			continue
 		}

@@ -61,6 +61,7 @@ type Worker struct {
 
 	tunnelFrame int // bytes of the largest frame that fits into the tunnel
 
+	alone    bool   // the last iteration moved no packet
 	segments int    // made of super-segments in this turn of a queue
 	effort   uint64 // of finishing frames in this turn, in steps
 
@@ -202,7 +203,7 @@ func (w *Worker) begin() bool {
 // iterate polls everything once and returns how many packets were moved.
 func (w *Worker) iterate() (moved int) {
 	for i := range w.rxqs {
-		if r := &w.rxqs[i]; !r.waits() {
+		if r := &w.rxqs[i]; !r.waits(w.alone) {
 			moved += w.receive(r)
 		}
 	}
@@ -210,6 +211,7 @@ func (w *Worker) iterate() (moved int) {
 	if w.told != 0 {
 		w.tell()
 	}
+	w.alone = moved == 0
 	return moved
 }
 
