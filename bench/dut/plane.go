@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 
 	"baton/controlplane/compile"
@@ -78,7 +79,11 @@ func (p *plane) beginProfile(file string) (err error) {
 	if p.profile, err = os.Create(file); err != nil {
 		return err
 	}
-	return pprof.StartCPUProfile(p.profile)
+	if err := pprof.StartCPUProfile(p.profile); err != nil {
+		return err
+	}
+	runtime.GC() // a thread is profiled from its next pass through the scheduler on, which workers avoid
+	return nil
 }
 
 func (p *plane) endProfile() error {

@@ -1,6 +1,7 @@
 package dut
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -32,10 +33,13 @@ var stageOf = map[string]string{
 	"receive": StageReceive, "iterate": StageReceive, "loop": StageReceive, "run": StageReceive,
 }
 
+// ErrNoWorker is the error of Shares of a profile that has seen no worker.
+var ErrNoWorker = errors.New("CPU profile: no worker")
+
 // Shares is what part of the workers' time each stage took, by a CPU profile, and how many
 // samples say so.
 //
-//	error: not a CPU profile, or one without workers
+//	error: not a CPU profile; ErrNoWorker
 func Shares(r io.Reader) (shares map[string]float64, samples int64, err error) {
 	p, err := profile.Parse(r)
 	if err != nil {
@@ -49,7 +53,7 @@ func Shares(r io.Reader) (shares map[string]float64, samples int64, err error) {
 		}
 	}
 	if samples == 0 {
-		return nil, 0, fmt.Errorf("CPU profile: no worker in its %d stacks", len(p.Sample))
+		return nil, 0, fmt.Errorf("%w in its %d stacks", ErrNoWorker, len(p.Sample))
 	}
 	shares = map[string]float64{}
 	for stage, n := range counts {

@@ -2,6 +2,7 @@ package dut_test
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"testing"
 
@@ -52,6 +53,14 @@ func TestShares(t *testing.T) {
 	}
 	if math.Abs(cycles[0]) > 1e-9 || math.Abs(sum-100) > 1e-9 || math.Abs(cycles[2]-40) > 1e-9 {
 		t.Errorf("%v", cycles)
+	}
+	p.Sample = p.Sample[5:] // the collector alone
+	raw.Reset()
+	if err := p.Write(&raw); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := dut.Shares(&raw); !errors.Is(err, dut.ErrNoWorker) {
+		t.Errorf("no worker: %v", err)
 	}
 	if _, _, err := dut.Shares(bytes.NewReader([]byte("x"))); err == nil {
 		t.Error("not a profile: no error")

@@ -27,6 +27,10 @@ func (b *Bench) addStages(c report.Case, p Plan, rigs []*suite.Rig) error {
 	for _, r := range rigs {
 		if s, ok := r.System.(batonSystem); ok {
 			t, shares, err := b.profile(c, p, r, s.d)
+			if errors.Is(err, dut.ErrNoWorker) { // too little was seen: the figures stand without
+				fmt.Fprintf(b.Log, "%s: no stages: %v\n", c, err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("stages of %s: %w", c, err)
 			}
