@@ -68,6 +68,24 @@ func TestFavour(t *testing.T) {
 	}
 }
 
+// What FavourSession does is undone.
+func TestFavourSession(t *testing.T) {
+	group := func() string {
+		raw, err := os.ReadFile("/proc/self/autogroup")
+		if err != nil || len(raw) == 0 {
+			t.Skip("no autogroups")
+		}
+		return strings.TrimSpace(string(raw))
+	}
+	before := group()
+	undo := machine.FavourSession()
+	during := group()
+	undo()
+	if after := group(); after != before || os.Getuid() == 0 && !strings.HasSuffix(during, "nice -20") {
+		t.Errorf("%q, %q, %q", before, during, after)
+	}
+}
+
 func TestWaited(t *testing.T) {
 	if _, err := machine.Waited(os.Getpid()); err != nil {
 		t.Skip(err)

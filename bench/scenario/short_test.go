@@ -13,6 +13,7 @@ import (
 	"baton/bench/dut"
 	"baton/bench/gen"
 	"baton/bench/loopgap"
+	"baton/bench/machine"
 	"baton/bench/report"
 	"baton/bench/scenario"
 	"baton/bench/topology"
@@ -39,6 +40,7 @@ func alone(t *testing.T) *scenario.Bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(machine.FavourSession())
 	var log bytes.Buffer
 	t.Cleanup(func() { t.Log(log.String()) })
 	b := &scenario.Bench{Log: &log, Report: &report.Report{}, Options: scenario.Options{

@@ -184,6 +184,7 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 		return nil, err
 	}
 	defer os.RemoveAll(f.Dir)
+	defer machine.FavourSession()()
 	begin := time.Now()
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: f.Hz,
