@@ -256,3 +256,45 @@ func TestVerdictNames(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteIsEdit: what Route does is what Edit does, and where it declines it has done
+// nothing.
+func TestRouteIsEdit(t *testing.T) {
+	routed, declined := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		p := hdrtest.Random(t)
+		l := action.List{
+			Verdict: action.VerdictTunnel, Edits: action.EditsRouted, EthDst: hdrtest.MAC(5), EthSrc: hdrtest.MAC(6),
+			TTL:       uint8(rapid.IntRange(0, 255).Draw(t, "TTL")),
+			TTLBefore: uint8(rapid.SampledFrom([]int{0, 0, 1, 64, 255}).Draw(t, "TTL before")),
+		}
+		if p.TTL > 1 && rapid.Bool().Draw(t, "gets through") {
+			l.TTL = uint8(1 + int(l.TTL)%int(p.TTL-1))
+		}
+		got, want := p.Bytes(), p.Bytes()
+		if !action.Route(got, &l) {
+			declined++
+			if string(got) != string(want) {
+				t.Fatalf("%+v with %+v: declined, and left %x of %x", p, l, got, want)
+			}
+			return
+		}
+		routed++
+		if r := action.Edit(want, &l); r != stats.DropNone || string(got) != string(want) {
+			t.Fatalf("%+v with %+v:\n%x, want %s\n%x", p, l, got, r, want)
+		}
+	})
+	if routed < 3 || declined < 3 {
+		t.Errorf("%d routed, %d declined", routed, declined)
+	}
+	l := action.List{Edits: action.EditsRouted, TTL: 1}
+	frame := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: 17, TTL: 64}.Bytes()
+	for n := range 34 {
+		if action.Route(frame[:n:n], &l) {
+			t.Errorf("%d bytes were routed", n)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { action.Route(frame, &l) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

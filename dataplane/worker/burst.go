@@ -205,13 +205,13 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 		e := k.flows.Entries[i]
 		l, size := &e.Actions, int(k.rx[i].PktLen)
 		switch {
-		case l.Edits != 0 || l.Punt != 0:
+		case l.Edits != 0 && l.Edits != action.EditsRouted || l.Punt != 0:
 			w.act(r, i, e)
-		case l.Verdict == action.VerdictTunnel && size <= w.tunnelFrame:
+		case l.Verdict == action.VerdictTunnel && size <= w.tunnelFrame && k.route(i, l):
 			hits.add(e, size)
 			k.tun[i], k.out[i] = &l.Tunnel, w.lay.uplink
 			tunnels |= 1 << i
-		case l.Verdict == action.VerdictOutput && l.Tunnel.Dst == 0 && w.fits(i, l.Out, size):
+		case l.Verdict == action.VerdictOutput && l.Tunnel.Dst == 0 && w.fits(i, l.Out, size) && k.route(i, l):
 			hits.add(e, size)
 		default:
 			w.act(r, i, e)
@@ -222,6 +222,12 @@ func (w *Worker) decide(r *rxQueue) (steps uint64) {
 		w.push(tunnels)
 	}
 	return w.flows.Counters.Steps.Load() - before
+}
+
+// route makes the edits of packet i, whose list has none or those of routers; false if they
+// are not as simple as that, and nothing is done.
+func (k *work) route(i int, l *action.List) bool {
+	return l.Edits == 0 || action.Route(k.rx[i&(buf.Burst-1)].Data(), l)
 }
 
 // run counts packets in a row that go by the same entry, to touch its counters once.
