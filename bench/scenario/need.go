@@ -54,6 +54,9 @@ func (o *Options) Settle(items []Item) error {
 			}
 		}
 	}
+	if n := runtime.NumCPU(); n < 2 { // those that the process may use: taskset and cpusets count
+		return fmt.Errorf("this process may use %d CPU, and the load needs one of its own: give it two (taskset, cpuset), or run the benchmarks beside the code (make microbench)", n)
+	}
 	for _, cpu := range append([]int{o.DUTCPU, o.LoadCPU}, o.MoreCPUs...) {
 		if err := machine.On(cpu, func() error { return nil }); err != nil {
 			return fmt.Errorf("%w: this one has %d (--dut-cpu, --load-cpu); with one, run the benchmarks beside the code (make microbench)", err, runtime.NumCPU())

@@ -84,3 +84,31 @@ func TestScanAlone(t *testing.T) {
 		t.Errorf("the scanner had %d turns of %d, want every other one", polls, turns)
 	}
 }
+
+// settling is a queue that counts the turns that it missed.
+type settling struct {
+	*endless
+	missed int
+}
+
+func (p *settling) Queue(int) port.Queue { return p }
+func (p *settling) Settle()              { p.missed++ }
+
+// A queue that misses its turn is told each time: a guest may wait for what its last
+// burst left to do.
+func TestMissedTurnSettles(t *testing.T) {
+	vm := &settling{endless: &endless{name: "vm", kind: port.KindVhost}}
+	w := still(t, tunnelEnd(t, 1), []port.Port{vm}, tunnelChange(1))
+	w.turn()
+	if len(w.rxqs) != 1 || vm.missed != 0 {
+		t.Fatalf("%d queues, %d turns missed", len(w.rxqs), vm.missed)
+	}
+	w.alone, w.rxqs[0].debt = false, 3*turnSteps
+	for i := range 5 {
+		w.alone = false
+		w.turn()
+		if want := min(i+1, 3); vm.missed != want {
+			t.Fatalf("turn %d: told %d times, want %d", i, vm.missed, want)
+		}
+	}
+}

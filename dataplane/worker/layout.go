@@ -56,6 +56,7 @@ func (l *layout) settle() {
 // rxQueue is a queue that a worker polls.
 type rxQueue struct {
 	q        port.Queue
+	settler  port.Settler // nil: nothing to do when it misses a turn
 	slot     uint16
 	underlay bool
 	number   flow.PortNo // of the logical port; PortNone while none is bound

@@ -90,8 +90,8 @@ func tryCPU(cpu int) error {
 // processor for up to 10 ms: without others the control side would wait so long.
 const spareProcs = 2
 
-// Start lets the workers run. It raises GOMAXPROCS if that leaves too few
-// processors beside them.
+// Start lets the workers run. It sets GOMAXPROCS, so that it leaves processors beside
+// them: Go does not lower it any more by itself when the process gets fewer CPUs.
 func (p *Pool) Start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,9 +99,7 @@ func (p *Pool) Start() {
 		return
 	}
 	p.begun = true
-	if need := len(p.workers) + spareProcs; runtime.GOMAXPROCS(0) < need {
-		runtime.GOMAXPROCS(need)
-	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(p.workers)+spareProcs))
 	for _, w := range p.workers {
 		// Seen as running from here on: who waits for all workers waits for this one too.
 		w.state.Store(stateRunning)

@@ -203,8 +203,11 @@ func (w *Worker) begin() bool {
 // iterate polls everything once and returns how many packets were moved.
 func (w *Worker) iterate() (moved int) {
 	for i := range w.rxqs {
-		if r := &w.rxqs[i]; !r.waits(w.alone) {
+		r := &w.rxqs[i]
+		if !r.waits(w.alone) {
 			moved += w.receive(r)
+		} else if r.settler != nil { // its guest may sleep until it is called
+			r.settler.Settle()
 		}
 	}
 	moved += w.drain()
@@ -281,7 +284,8 @@ func (w *Worker) settle(lay *layout) {
 			if s.owner[n] != w.id {
 				continue
 			}
-			w.rxqs = append(w.rxqs, rxQueue{q: q, slot: uint16(i), underlay: s.underlay})
+			settler, _ := q.(port.Settler)
+			w.rxqs = append(w.rxqs, rxQueue{q: q, settler: settler, slot: uint16(i), underlay: s.underlay})
 			if fresh {
 				q.Attach(w.waker)
 			}

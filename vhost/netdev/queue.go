@@ -40,6 +40,7 @@ type queue struct {
 var (
 	_ port.Queue   = (*queue)(nil)
 	_ port.Enabler = (*queue)(nil)
+	_ port.Settler = (*queue)(nil)
 
 	_ port.LateDropper   = (*queue)(nil)
 	_ port.TooBigDropper = (*queue)(nil)
@@ -99,6 +100,17 @@ func (q *queue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 // decided. The first may follow at once, before the stores have reached the guest; the second
 // comes an iteration later.
 const settleAfter = 2
+
+// Settle implements port.Settler: the calls that Rx would decide on are decided on.
+func (q *queue) Settle() {
+	if q.owed > 0 {
+		q.settle(1)
+	}
+	if s := q.rx.Load(); s != nil {
+		defer leave(debug.SetPanicOnFault(true), s, nil, nil)
+		s.ring.Settle()
+	}
+}
 
 // settle is told that num Rx of those that a call waits for are over.
 func (q *queue) settle(num int) {

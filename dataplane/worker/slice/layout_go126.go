@@ -1,9 +1,10 @@
-//go:build amd64 && go1.26 && !go1.27 && !plainslice
+//go:build amd64 && go1.26 && !go1.27 && goexperiment.greenteagc && !plainslice
 
 package slice
 
 // Where Go 1.26 keeps what is used here, in bytes from the beginning of each of its
-// structures (runtime/runtime2.go, time.go).
+// structures (runtime/runtime2.go, time.go), as built with its garbage collector of that
+// release (GOEXPERIMENT greenteagc, which is the default): without it they are other.
 const (
 	gM    = 48  // g.m: the thread that a goroutine is on
 	mCurg = 184 // m.curg: the goroutine that is on a thread
