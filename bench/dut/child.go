@@ -2,7 +2,6 @@ package dut
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"baton/bench/child"
 	"baton/dataplane/stats"
 )
 
@@ -57,21 +57,13 @@ func RunChild() {
 
 // serve obeys orders until there are no more.
 func serve(in io.Reader, out io.Writer) (err error) {
-	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
 	var p *plane
 	defer func() {
 		if p != nil {
 			err = errors.Join(err, p.close())
 		}
 	}()
-	for {
-		var o order
-		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		var r reply
+	return child.Serve(in, out, func(o order) (r reply) {
 		if (p == nil) != (o.Do == doSetup) {
 			r.Error = fmt.Sprintf("%s: the first order is %s, and no other is", o.Do, doSetup)
 		} else if o.Do == doSetup {
@@ -79,10 +71,8 @@ func serve(in io.Reader, out io.Writer) (err error) {
 		} else {
 			r = p.obey(o)
 		}
-		if err := enc.Encode(r); err != nil {
-			return err
-		}
-	}
+		return r
+	})
 }
 
 func setup(c Config) (*plane, reply) {

@@ -1,7 +1,6 @@
 package gen
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"baton/bench/child"
 	"baton/bench/machine"
 	"baton/bench/tsc"
 	"baton/nic/dpdk"
@@ -64,24 +64,15 @@ type generator struct {
 
 // serve obeys orders until there are no more.
 func serve(in io.Reader, out io.Writer) error {
-	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
 	c := &generator{}
 	defer c.close()
-	for {
-		var o order
-		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	return child.Serve(in, out, func(o order) reply {
 		r, err := c.obey(o)
 		if err != nil {
 			r.Error = err.Error()
 		}
-		if err := enc.Encode(r); err != nil {
-			return err
-		}
-	}
+		return r
+	})
 }
 
 func (c *generator) obey(o order) (r reply, err error) {

@@ -20,7 +20,8 @@ type shots struct {
 	rig *suite.Rig
 }
 
-// What comes before and after a shot, and what ordinary threads get then.
+// What comes before and after a shot, and how long nothing polls then: ordinary threads, which
+// get a hundredth beside pollers, do what they have put off. There is nothing to wait for.
 const (
 	shotWarm  = 50 * time.Millisecond
 	shotDrain = 20 * time.Millisecond

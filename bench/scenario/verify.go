@@ -140,7 +140,9 @@ func (b *Bench) pass(name string, p Plan, c Pass, dir string) (sent uint64, err 
 	return n.Tx, err
 }
 
-// passSettle is how long what is under way takes to leave, with much to spare.
+// passSettle is how long what is under way takes to leave, with much to spare. Nothing tells
+// that it has left: the counts that are compared afterwards do, and a pass that was too short
+// fails by them.
 const passSettle = 100 * time.Millisecond
 
 // awaitSent waits until the system has sent num packets.

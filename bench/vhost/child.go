@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"runtime/pprof"
 	"time"
 
+	"baton/bench/child"
 	"baton/bench/peer"
 	"baton/dataplane/buf"
 	"baton/nic/dpdk/eal"
@@ -117,21 +117,13 @@ func startPool(o setup) (*mempool.Pool, error) {
 
 // serve obeys orders until there are no more.
 func serve(in io.Reader, out io.Writer) (err error) {
-	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
 	var d *device
 	defer func() {
 		if d != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	for {
-		var o order
-		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		var r reply
+	return child.Serve(in, out, func(o order) (r reply) {
 		var failed error
 		switch {
 		case (d == nil) != (o.Do == "setup"):
@@ -146,10 +138,8 @@ func serve(in io.Reader, out io.Writer) (err error) {
 		if failed != nil {
 			r.Error = failed.Error()
 		}
-		if err := enc.Encode(r); err != nil {
-			return err
-		}
-	}
+		return r
+	})
 }
 
 func (d *device) obey(o order) (r reply, err error) {

@@ -251,21 +251,26 @@ func TestCachedIsSlowPath(t *testing.T) {
 	})
 }
 
+// rules is a pipeline with random rules.
+func (g gen) rules() *pipeline.Pipeline {
+	p := pipeline.New()
+	if _, err := p.Apply(defaults()); err != nil {
+		g.t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := p.Apply(g.change(nil)); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	return p
+}
+
 // TestMaskIsEnough checks the promise of a mask itself: packets that agree in its
 // bits get the same result, whatever they have in the others.
 func TestMaskIsEnough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := gen{t}
-		p := pipeline.New()
-		if _, err := p.Apply(defaults()); err != nil {
-			t.Fatal(err)
-		}
-		for range 3 {
-			if _, err := p.Apply(g.change(nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s := p.Snapshot()
+		s := g.rules().Snapshot()
 		var a, b pipeline.Result
 		for range 8 {
 			_, k := g.packet()
@@ -294,16 +299,7 @@ func (noted) Step(flow.TableID, *table.Rule, *flow.Fields) {}
 func TestWalkIsTrace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := gen{t}
-		p := pipeline.New()
-		if _, err := p.Apply(defaults()); err != nil {
-			t.Fatal(err)
-		}
-		for range 3 {
-			if _, err := p.Apply(g.change(nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s := p.Snapshot()
+		s := g.rules().Snapshot()
 		var walked, traced pipeline.Result
 		for range 8 {
 			_, k := g.packet()

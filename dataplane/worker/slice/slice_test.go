@@ -105,18 +105,24 @@ func TestRenew_keepsProcessor(t *testing.T) {
 	t.Errorf("%d yields with, %d without", kept, taken)
 }
 
-// A goroutine that waits for the loop's processor while all others are busy is seen, and
-// runs after Yield.
-func TestYield(t *testing.T) {
-	withProcs(t, 2)
-	var stop, ran atomic.Bool
-	defer stop.Store(true)
+// hogs keeps all other processors busy until the test ends.
+func hogs(t *testing.T) {
+	var stop atomic.Bool
+	t.Cleanup(func() { stop.Store(true) })
 	for range 4 {
 		go func() {
 			for !stop.Load() {
 			}
 		}()
 	}
+}
+
+// A goroutine that waits for the loop's processor while all others are busy is seen, and
+// runs after Yield.
+func TestYield(t *testing.T) {
+	withProcs(t, 2)
+	hogs(t)
+	var ran atomic.Bool
 	locked(func() {
 		for begin := time.Now(); time.Since(begin) < 20*time.Second; Renew() {
 			ran.Store(false)
@@ -142,14 +148,8 @@ func TestYield(t *testing.T) {
 // A timer that is due and that nobody fires is seen.
 func TestWaiting_timer(t *testing.T) {
 	withProcs(t, 2)
-	var stop, fired atomic.Bool
-	defer stop.Store(true)
-	for range 4 {
-		go func() {
-			for !stop.Load() {
-			}
-		}()
-	}
+	hogs(t)
+	var fired atomic.Bool
 	locked(func() {
 		for begin := time.Now(); time.Since(begin) < 20*time.Second; Renew() {
 			fired.Store(false)
