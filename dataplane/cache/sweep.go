@@ -5,9 +5,9 @@ import "baton/dataplane/buf"
 // Sweep looks at the next num entries in turn: it credits their packets to the
 // rules and removes those without a packet for more than maxIdle ticks. A worker
 // calls it between bursts with a small num, so that rule statistics are never
-// older than one turn through all entries (Size), and a few calls. An entry is in no CPU cache when its
-// turn comes: places without a tag are passed over, and the next entry is loaded until
-// the next call.
+// older than one turn through all entries (Size), and a few calls. An entry is in
+// no CPU cache when its turn comes: places without a tag are passed over, and the
+// next entry is loaded until the next call.
 //
 //	alloc: 0
 func (c *Cache) Sweep(num int, maxIdle uint32) {
