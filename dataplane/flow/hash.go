@@ -56,5 +56,8 @@ func HashMasked(k, m *Key, seed uint64) uint64 {
 func PathHash(k *Key, seed uint64) uint64 {
 	const class = 0xff00 // TOS
 	w, turned := k.Words(), bits.RotateLeft64(seed, 32)
-	return fold(w[3]^w[5]^mix0^seed, w[4]^w[7]^mix1^turned) ^ fold(w[6]^w[9]&^class^mix2^seed, w[8]^mix3^turned)
+	h := fold(w[3]^w[5]^mix0^seed, w[4]^w[7]^mix1^turned) ^ fold(w[6]^w[9]&^class^mix2^seed, w[8]^mix3^turned)
+	// Without it, flows that differ in a few bits of a port differ in a few bits of the
+	// hash, and with one seed in a hundred not in those that choose a queue.
+	return fold(h^mix5, seed|mix0)
 }

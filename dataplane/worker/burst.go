@@ -30,6 +30,12 @@ func (t *batch) add(b *buf.Buf, hash uint32) {
 	t.n++
 }
 
+// cut takes the first n packets out of the batch.
+func (t *batch) cut(n int) {
+	t.n = copy(t.v[:], t.v[n:t.n])
+	copy(t.hash[:], t.hash[n:n+t.n])
+}
+
 // work is what a burst is worked on with. It lies outside the heap: no write
 // barriers, and a vector that goes to a NIC is not scanned.
 type work struct {

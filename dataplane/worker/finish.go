@@ -20,8 +20,8 @@ const (
 
 // target is where frames go once nothing is left to be done to them.
 type target struct {
-	out    uint16     // slot of the port
-	q      port.Queue // a queue of the worker's own; nil: the ring to helper
+	out    uint16   // slot of the port
+	q      *txQueue // a queue of the worker's own; nil: the ring to helper
 	helper int
 }
 

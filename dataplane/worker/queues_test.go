@@ -172,3 +172,61 @@ func TestQueuesComeAndGo(t *testing.T) {
 		t.Errorf("%d packets dropped for other reasons: %v", lost, tot.Drops)
 	}
 }
+
+// TestQueueGoesOffUnderABurst: what a queue does not take because it has just gone off goes
+// by another one, the worker's own or not, and by none only if there is none.
+func TestQueueGoesOffUnderABurst(t *testing.T) {
+	l, in, out, got := queuesLab(t)
+	const takes = 3 // of the burst under which a queue goes off
+	for _, c := range []struct {
+		name string
+		off  []int // these go off when they are used
+		on   []int // these stay
+	}{
+		{"its owner has another one", []int{0}, []int{3, 1}},
+		{"others have one", []int{0, 3}, []int{1}},
+		{"it goes off in the hands of another", []int{0, 3, 1}, []int{2}},
+		{"none is left", []int{0, 1, 2, 3}, nil},
+	} {
+		var went atomic.Uint64
+		for _, q := range out.queues {
+			q.off.Store(true)
+			q.limit = nil
+		}
+		for _, i := range c.off {
+			q := out.queues[i]
+			q.off.Store(false)
+			q.limit = func(n int) int {
+				if q.off.Swap(true) {
+					return 0
+				}
+				n = min(n, takes)
+				went.Add(uint64(n))
+				return n
+			}
+		}
+		for _, i := range c.on {
+			out.queues[i].off.Store(false)
+		}
+		got.reset()
+		before := l.Totals()
+		flood(l, in[:1], 0)
+		after, sum := l.Totals(), 0
+		for _, n := range got.num {
+			sum += n
+		}
+		const sent = queueFlows * queueEach
+		var dropped uint64
+		if c.on == nil {
+			dropped = sent - went.Load()
+		}
+		down := after.Drops[stats.DropPortDown] - before.Drops[stats.DropPortDown]
+		if uint64(sum) != sent-dropped || down != dropped || after.Dropped()-before.Dropped() != dropped {
+			t.Errorf("%s: %d of %d packets arrived, by queues %v, %d dropped, %d of them as the port was down; want %d dropped",
+				c.name, sum, sent, got.num, after.Dropped()-before.Dropped(), down, dropped)
+		}
+		if went.Load() == 0 {
+			t.Errorf("%s: no queue went off under a burst", c.name)
+		}
+	}
+}

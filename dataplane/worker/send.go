@@ -3,7 +3,6 @@ package worker
 import (
 	"baton/dataplane/buf"
 	"baton/dataplane/flow"
-	"baton/dataplane/port"
 	"baton/dataplane/stats"
 )
 
@@ -121,17 +120,17 @@ func (w *Worker) deliver(out uint16, o *output, t *batch) bool {
 func (w *Worker) transmit(out uint16, q *txQueue, t *batch) {
 	bytes, flags := t.sizes()
 	if flags&buf.TxWork != 0 {
-		w.finish(&target{out: out, q: q.q}, q.offloads(), t)
+		w.finish(&target{out: out, q: q}, q.offloads(), t)
 		return
 	}
-	w.give(out, q.q, t, bytes)
+	w.give(out, q, t, bytes)
 }
 
 // give gives the batch to queue q of the port in slot out, as it is. bytes is the sum of
 // the frames' lengths: the buffers are not ours to look into afterwards, but for those that
 // the queue did not take.
-func (w *Worker) give(out uint16, q port.Queue, t *batch, bytes uint64) {
-	n := q.Tx(w.cache, &t.v, t.n)
+func (w *Worker) give(out uint16, q *txQueue, t *batch, bytes uint64) {
+	n := q.q.Tx(w.cache, &t.v, t.n)
 	for i := n; i < t.n; i++ {
 		bytes -= uint64(t.v[i&(buf.Burst-1)].PktLen)
 	}
@@ -139,8 +138,33 @@ func (w *Worker) give(out uint16, q port.Queue, t *batch, bytes uint64) {
 	c.TxPackets.Add(uint64(n))
 	c.TxBytes.Add(bytes)
 	if n < t.n {
-		w.dropRest(t, n, stats.DropTxFull)
+		w.untaken(out, q, t, n)
 	}
+}
+
+// untaken is told that queue q of the port in slot out took only the first n packets of
+// t. A queue can go off between the choice of it and the packets' coming: then the rest
+// goes by another one, as it is, since a port's queues take the same.
+func (w *Worker) untaken(out uint16, q *txQueue, t *batch, n int) {
+	if q.enabled() {
+		w.dropRest(t, n, stats.DropTxFull)
+		return
+	}
+	t.cut(n)
+	o := &w.outs[out]
+	for i := range o.own {
+		if other := &o.own[i]; other.enabled() {
+			bytes, _ := t.sizes()
+			w.give(out, other, t, bytes) // ends: each time round, a queue went off
+			return
+		}
+	}
+	helper, _, ok := o.helper(w.id)
+	if !ok {
+		w.dropRest(t, 0, stats.DropPortDown)
+		return
+	}
+	w.handOver(out, helper, t)
 }
 
 // dropRest drops the packets of t from number n on.
@@ -170,9 +194,7 @@ func (w *Worker) drain() (moved int) {
 				p := r.at(at)
 				t.add(p.b, p.hash)
 			}
-			if !w.deliver(out, &w.outs[out], t) {
-				w.dropRest(t, 0, stats.DropPortDown)
-			}
+			w.send(out, t) // by others again, if its own queues went off meanwhile
 		}
 		r.release(to)
 	}
