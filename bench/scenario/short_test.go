@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"baton/bench/gen"
 	"baton/bench/loopgap"
 	"baton/bench/machine"
+	"baton/bench/peer"
 	"baton/bench/report"
 	"baton/bench/scenario"
 	"baton/bench/topology"
@@ -172,6 +174,21 @@ func TestMemory_short(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// VMs that do not start are told of; what was started already is ended.
+func TestVerify_noVMs(t *testing.T) {
+	b := alone(t)
+	t.Setenv("PATH", "")
+	sent, err := scenario.Numbered(topology.VM1, topology.VM2, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := scenario.Plan{VMs: []topology.VM{topology.VM1, topology.VM2}, NIC: "net_null0,copy=0,no-rx=1"}
+	err = b.Verify(t.Context(), "vm2vm", p, scenario.Pass{From: topology.VM1.Name, To: topology.VM2.Name, Sent: sent, Open: scenario.PlainFrame})
+	if !errors.Is(err, peer.ErrNotInstalled) {
+		t.Errorf("want %v: %v", peer.ErrNotInstalled, err)
+	}
 }
 
 func TestLoopgap_short(t *testing.T) {

@@ -165,7 +165,7 @@ func awaitSent(s suite.System, num uint64) error {
 }
 
 // startPassVMs starts the VMs, each paired with a file that it sends or writes.
-func (b *Bench) startPassVMs(p Plan, c Pass, dir string) (*pmdLoad, error) {
+func (b *Bench) startPassVMs(p Plan, c Pass, dir string) (suite.Load, error) {
 	o := peer.Options{Name: "vm-" + filepath.Base(dir), Poll: b.LoadCPU, Other: b.DUTCPU, Huge: b.Huge, Args: []string{"--no-flush-rx"}}
 	ports := ""
 	for i, vm := range p.VMs {
