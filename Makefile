@@ -6,6 +6,7 @@ SHORT    ?=
 QUICK    ?=
 RUN      ?= .
 PKG      ?= ./...
+TAGS     ?=
 programs := bin/batond bin/baton-controller bin/batonctl
 # tests that need root and the machine to themselves
 labtests := /test/(cluster|demo|e2e|interop|lab)
@@ -54,11 +55,11 @@ test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with 
 	@scripts/huge-pages 512
 	@scripts/go-test
 
-unit: packages-build ## the tests beside the code (PKG=./dataplane/... RUN=Name)
-	$(GO) test -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
+unit: packages-build ## the tests beside the code (PKG=./dataplane/... RUN=Name TAGS=purego)
+	$(GO) test -tags '$(TAGS)' -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
 
 race: packages-build ## the tests beside the code, under the race detector
-	$(GO) test -race -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
+	$(GO) test -race -tags '$(TAGS)' -run '$(RUN)' $$($(GO) list $(PKG) | grep -vE '$(labtests)')
 
 e2e: packages-build packages-lab $(programs) bin/baton-demo ## the end-to-end tests alone (RUN=Name)
 	@scripts/huge-pages 512
@@ -79,7 +80,7 @@ bench-quick: packages-build packages-lab bin/baton-bench ## the same in two minu
 	@bin/baton-bench run --set quick $(if $(JSON),--json $(JSON)) $(if $(REPORT),--report $(REPORT))
 
 microbench: packages-build ## the benchmarks beside the code (RUN=Name)
-	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
+	$(GO) test -tags '$(TAGS)' -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
 
 bench-vhost: packages-build packages-lab bin/baton-bench-vhost ## the vhost back end beside DPDK's own (QUICK=1: a minute; JSON=file)
 	@scripts/huge-pages 512

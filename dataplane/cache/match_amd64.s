@@ -1,3 +1,5 @@
+//go:build !purego
+
 #include "textflag.h"
 
 // A prefetch never faults, whatever the address. SSE2 is all that is asked of the

@@ -1,3 +1,5 @@
+//go:build !purego
+
 package guestmem
 
 // prefetch starts loading the first two cache lines of the n spans at s, for a write

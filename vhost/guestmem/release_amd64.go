@@ -1,3 +1,5 @@
+//go:build !purego
+
 package guestmem
 
 // Every store of this processor is a release: it becomes visible after all that came

@@ -30,7 +30,7 @@
 // Where the count lies is known of one release of Go at a time (layout_go126.go, held to
 // the runtime's own debug information by TestLayout); Works looks once more at run time
 // before anything is written. With another release, on another architecture, or with the
-// build tag plainslice, nothing of this is there: Works says no, and the loop is preempted.
+// build tag purego, nothing of this is there: Works says no, and the loop is preempted.
 //
 // Callers: worker, loops that are locked to a thread which nothing else is to run on.
 package slice

@@ -1,4 +1,4 @@
-//go:build !amd64 || !go1.26 || go1.27 || !goexperiment.greenteagc || plainslice
+//go:build !amd64 || !go1.26 || go1.27 || !goexperiment.greenteagc || purego
 
 package slice
 

@@ -1,4 +1,4 @@
-//go:build go1.26 && !go1.27 && goexperiment.greenteagc && !plainslice
+//go:build go1.26 && !go1.27 && goexperiment.greenteagc && !purego
 
 #include "textflag.h"
 #include "go_asm.h"
