@@ -31,3 +31,29 @@ stores:
 	JNZ  stores
 done:
 	RET
+
+// func prefetchRange(p unsafe.Pointer, n uintptr, write bool)
+//
+// The cache lines of n bytes at p.
+TEXT ·prefetchRange(SB), NOSPLIT, $0-17
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	MOVBLZX write+16(FP), AX
+	ADDQ SI, CX
+	ANDQ $~63, SI
+	TESTL AX, AX
+	JNZ  wcheck
+rnext:
+	CMPQ SI, CX
+	JAE  rdone
+	PREFETCHT0 (SI)
+	ADDQ $64, SI
+	JMP  rnext
+wnext:
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x0e              // PREFETCHW (SI)
+	ADDQ $64, SI
+wcheck:
+	CMPQ SI, CX
+	JB   wnext
+rdone:
+	RET

@@ -114,9 +114,12 @@ func (r *SplitRing) UsedEvent() uint16 {
 }
 
 // Desc is descriptor i, read in two loads, each field once. i must be below Num.
-func (r *SplitRing) Desc(i uint16) Desc {
+func (r *SplitRing) Desc(i uint16) Desc { return loadDesc(r.descAt(i)) }
+
+// descAt is where descriptor i, below Num, begins.
+func (r *SplitRing) descAt(i uint16) unsafe.Pointer {
 	// SAFETY: i&mask < num; the table is 16-aligned.
-	return loadDesc(unsafe.Add(r.desc, DescSize*uintptr(i&r.mask)))
+	return unsafe.Add(r.desc, DescSize*uintptr(i&r.mask))
 }
 
 func loadDesc(p unsafe.Pointer) Desc {

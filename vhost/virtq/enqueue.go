@@ -16,7 +16,7 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 	if vw.log == nil {
 		took, bytes = q.writeRun(vw, v, n)
 	}
-	sent := took
+	plain, sent := took, took
 	if took < n {
 		var more int
 		took, more, bytes = q.writeChains(vw, v, took, n, bytes)
@@ -26,6 +26,9 @@ func (q *queue) Enqueue(c *buf.Cache, v *buf.Vec, n int) int {
 	if sent > 0 {
 		q.stats.Packets.Add(uint64(sent))
 		q.stats.Bytes.Add(uint64(bytes))
+	}
+	if plain > 0 {
+		q.format.ahead(vw, plain) // the next burst is likely to be as long
 	}
 	c.FreeAll(v, took)
 	return took

@@ -184,6 +184,10 @@ func (q *Packed) giveRun(vw *view, n int, flags uint16) {
 	}
 }
 
+func (q *Packed) ahead(vw *view, n int) {
+	vw.packed.Ahead(&vw.cursor, q.next.slot, guestmem.DescWrite|q.next.avail(), &q.plain, n)
+}
+
 func (q *Packed) peek(vw *view, n int) {
 	w := &q.window
 	at, ahead := q.next, q.unseen()

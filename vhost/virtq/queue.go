@@ -18,6 +18,9 @@ type format interface {
 	// giveRun gives the first n > 0 chains of plain back, so far unseen by the driver:
 	// those of a run with flags DescWrite with the bytes in written.
 	giveRun(vw *view, n int, flags uint16)
+	// ahead starts loading the buffers of up to n chains that wait to be written to, if
+	// giveRun gave back what was before them.
+	ahead(vw *view, n int)
 	// peek reads up to n chains behind those in the window into it, as far as it has
 	// room. A bad chain ends it: window.why.
 	peek(vw *view, n int)

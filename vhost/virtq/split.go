@@ -16,6 +16,8 @@ type Split struct {
 	asked     uint16 // published when the driver's wish was last read
 	flags     uint16 // our flags word in the used ring
 	signalled bool   // asked is known: the event index may be trusted
+	head      uint16 // of the next chain, if the driver takes them in turn
+	inTurn    bool   // it did the last time
 }
 
 var _ Ring = (*Split)(nil)
@@ -110,7 +112,28 @@ func (q *Split) run(vw *view, flags uint16, n int) (int, bool) {
 	if waiting > q.num {
 		return 0, true // peek says why
 	}
-	return vw.split.Run(&vw.cursor, q.lastAvail, flags, &q.plain, min(n, int(waiting)))
+	if n = min(n, int(waiting)); n == 0 {
+		return 0, false
+	}
+	if q.inTurn {
+		used := n
+		if flags == 0 && q.inOrder {
+			used = 1 // see giveRun
+		}
+		vw.split.Expect(q.lastAvail, q.head, n, used)
+	}
+	got, odd := vw.split.Run(&vw.cursor, q.lastAvail, flags, &q.plain, n)
+	if got > 0 {
+		q.inTurn = q.plain.IDs[0] == q.head
+		q.head = (q.plain.IDs[got-1] + 1) & uint16(q.num-1)
+	}
+	return got, odd
+}
+
+func (q *Split) ahead(vw *view, n int) {
+	if waiting := uint32(vw.split.AvailIdx() - q.lastAvail); waiting <= q.num {
+		vw.split.Ahead(&vw.cursor, q.lastAvail, &q.plain, min(n, int(waiting)))
+	}
 }
 
 func (q *Split) giveRun(vw *view, n int, flags uint16) {
