@@ -115,6 +115,7 @@ func (h *host) startWorkers(ctx context.Context) (err error) {
 		return err
 	}
 	h.pool.Start()
+	tellPreempted(h.loggers.part("worker"), h.pool.Preempted())
 	if err := h.pool.AddPort(h.under.nic, worker.PortOptions{Underlay: true}); err != nil {
 		return err
 	}

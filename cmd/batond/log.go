@@ -51,3 +51,12 @@ func (l *loggers) set(name string, level hclog.Level) error {
 	p.SetLevel(level)
 	return nil
 }
+
+// tellPreempted says what it costs that the workers do not keep their processors, if err says
+// why they do not.
+func tellPreempted(log hclog.Logger, err error) {
+	if err != nil {
+		log.Info("Go's scheduler takes the workers' processors every 10 ms", "reason", err,
+			"costs", "some 50 gaps a second in each poll loop, of tens of microseconds, or of milliseconds while the control side is busy")
+	}
+}

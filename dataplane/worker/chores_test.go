@@ -92,7 +92,7 @@ func TestChores_letsOthersRun(t *testing.T) {
 	ran20 := make(chan int) // of 20 that had to wait
 	go func() {
 		runtime.LockOSThread()
-		if !slice.Works() {
+		if slice.Check() != nil {
 			ran20 <- 20
 			return
 		}
@@ -121,19 +121,41 @@ func TestChores_letsOthersRun(t *testing.T) {
 	}
 }
 
-// A worker that is bound to a thread keeps its processor wherever that can be done.
+// A worker that is bound to a thread keeps its processor wherever that can be done, and
+// where it cannot, the pool says why.
 func TestChores_keeps(t *testing.T) {
-	can := make(chan bool)
+	can := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		can <- slice.Works()
+		can <- slice.Check()
 	}()
-	want := <-can
+	cannot := <-can
 	for _, unlocked := range []bool{false, true} {
 		l := newLab(t, func(c *Config) { c.Unlocked = unlocked })
+		why := l.Preempted()
 		l.Quiesce()
-		if got := l.workers[0].keeps; got != (want && !unlocked) {
-			t.Errorf("unlocked %v: keeps %v, want %v", unlocked, got, want && !unlocked)
+		if got, want := l.workers[0].keeps, cannot == nil && !unlocked; got != want {
+			t.Errorf("unlocked %v: keeps %v, want %v", unlocked, got, want)
 		}
+		if want := cannot != nil && !unlocked; (why != nil) != want || want && why.Error() != cannot.Error() {
+			t.Errorf("unlocked %v: %v, want %v", unlocked, why, cannot)
+		}
+	}
+}
+
+// There are more processors than workers, whatever pools they belong to.
+func TestStart_processors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	before := loops.num
+	t.Run("two pools", func(t *testing.T) {
+		for i := range 2 {
+			newLab(t, func(c *Config) { c.Workers = 3 })
+			if got, want := runtime.GOMAXPROCS(0), before+3*(i+1)+spareProcs; got != want {
+				t.Errorf("%d processors, want %d", got, want)
+			}
+		}
+	})
+	if loops.num != before {
+		t.Errorf("%d workers are said to run, want %d", loops.num, before)
 	}
 }

@@ -41,6 +41,6 @@
 // nothing meanwhile, so that a port may wait for the workers in Attach.
 //
 // A worker keeps its processor while it polls, busy or not (chores.go, package slice):
-// Start sees to it that GOMAXPROCS leaves some for the rest of the program. It is Go's
+// Start sees to it that GOMAXPROCS leaves some for the rest of the program (procs.go). It is Go's
 // garbage collector alone that stops it, and whoever has long waited for that processor.
 package worker

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +30,8 @@ type Pool struct {
 	begun   bool
 	closed  bool
 	retired Totals // of ports that are gone
+
+	preempted error
 }
 
 var _ port.Quiescer = (*Pool)(nil)
@@ -85,13 +88,9 @@ func tryCPU(cpu int) error {
 	return nil
 }
 
-// spareProcs is how many of Go's processors there must be beyond the workers'.
-// A worker that polls, or has just gone to sleep in the kernel, keeps its
-// processor for up to 10 ms: without others the control side would wait so long.
-const spareProcs = 2
-
 // Start lets the workers run. It sets GOMAXPROCS, so that it leaves processors beside
-// them: Go does not lower it any more by itself when the process gets fewer CPUs.
+// those of all pools: Go does not lower it any more by itself when the process gets fewer
+// CPUs, and nobody else may.
 func (p *Pool) Start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,12 +98,24 @@ func (p *Pool) Start() {
 		return
 	}
 	p.begun = true
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(p.workers)+spareProcs))
+	reserveProcs(len(p.workers))
 	for _, w := range p.workers {
 		// Seen as running from here on: who waits for all workers waits for this one too.
 		w.state.Store(stateRunning)
 		go w.run()
 	}
+	for _, w := range p.workers {
+		p.preempted = cmp.Or(p.preempted, <-w.begun)
+	}
+}
+
+// Preempted is why Go's scheduler takes the workers' processors from them every 10 ms
+// (package slice); nil if it does not, or if they are not bound to threads and so lose
+// little by it. It is known once the workers have been started.
+func (p *Pool) Preempted() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.preempted
 }
 
 // PortOptions say how a port is used.
@@ -296,10 +307,11 @@ func (p *Pool) Close() error {
 	next := p.layout.Load().clone()
 	next.stop = true
 	p.publish(next)
-	for _, w := range p.workers {
-		if p.begun {
+	if p.begun {
+		for _, w := range p.workers {
 			<-w.done
 		}
+		releaseProcs(len(p.workers))
 	}
 	for _, w := range p.workers {
 		w.work.tx.n = 0

@@ -41,6 +41,7 @@ type Worker struct {
 	pool    *Pool
 	waker   *waker
 	done    chan struct{}
+	begun   chan error // one: nil, or why the worker does not keep its processor
 
 	lay   *layout
 	snap  *pipeline.Snapshot
@@ -96,7 +97,7 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{
-		id: id, cpu: -1, pool: p, waker: k, done: make(chan struct{}),
+		id: id, cpu: -1, pool: p, waker: k, done: make(chan struct{}), begun: make(chan error, 1),
 		lay: &layout{uplink: slotDown}, cache: buf.NewCache(p.cfg.Source), flows: flows, work: mem,
 		outs: make([]output, MaxPorts), ports: make([]stats.PortCounters, MaxPorts), pollWait: p.cfg.Poll,
 		quota: make([]quota, MaxPorts),
@@ -124,13 +125,16 @@ func (w *Worker) free() {
 // run is the worker's goroutine.
 func (w *Worker) run() {
 	defer close(w.done)
+	var err error
 	if !w.pool.cfg.Unlocked {
 		// The thread is never unlocked: it ends with the goroutine, and its
 		// affinity with it.
 		runtime.LockOSThread()
 		w.pin()
-		w.keeps = slice.Works()
+		err = slice.Check()
+		w.keeps = err == nil
 	}
+	w.begun <- err
 	w.state.Store(stateRunning)
 	w.loop()
 	w.state.Store(stateOff)

@@ -27,10 +27,18 @@
 // go of the processor (Yield) in the way a blocking system call does: for 0.3 us where
 // another one is free, for as long as the scheduler wants where none is.
 //
+// Goroutines that were preempted, come back from a system call or are woken by the monitor
+// wait in a queue that all processors share, and the loop takes none from it: the others do,
+// when they have none of their own left and on each 61st call of the scheduler besides
+// (findRunnable, runtime/proc.go). That is soon enough while there is one of them: what else it
+// runs is preempted every 10 ms (TestRenew_othersTurns). If every processor has such a loop, who
+// waits there waits for ever. So whoever renews sees to it that there are more processors than
+// loops (worker.Pool.Start).
+//
 // Where the count lies is known of one release of Go at a time (layout_go126.go, held to
-// the runtime's own debug information by TestLayout); Works looks once more at run time
+// the runtime's own debug information by TestLayout); Check looks once more at run time
 // before anything is written. With another release, on another architecture, or with the
-// build tag purego, nothing of this is there: Works says no, and the loop is preempted.
+// build tag purego, nothing of this is there: Check says so, and the loop is preempted.
 //
 // Callers: worker, loops that are locked to a thread which nothing else is to run on.
 package slice

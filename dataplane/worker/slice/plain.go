@@ -2,8 +2,15 @@
 
 package slice
 
-// Works says that nothing here does anything.
-func Works() bool { return false }
+import (
+	"fmt"
+	"runtime"
+)
+
+// Check says why nothing here does anything.
+func Check() error {
+	return fmt.Errorf("this build's scheduler (%s, %s) is not known: want Go 1.26 for amd64 with its default GOEXPERIMENT, without the tag purego", runtime.Version(), runtime.GOARCH)
+}
 
 // Renew does nothing: the loop is preempted after 10 ms.
 func Renew() {}

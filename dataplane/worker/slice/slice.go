@@ -3,6 +3,7 @@
 package slice
 
 import (
+	"errors"
 	"runtime"
 	_ "unsafe" // for go:linkname
 
@@ -29,10 +30,20 @@ func look(s *state)
 // tick adds one to schedtick.
 func tick()
 
-// Works reports whether Renew does what it says: whether what is there behaves like the two
+// What Check finds.
+var (
+	errElsewhere = errors.New("what the scheduler holds of this thread is not where " + known + " has it")
+	errUnlike    = errors.New("the scheduler's counts do not change as they do in " + known)
+)
+
+const known = "Go 1.26"
+
+// Check reports whether Renew does what it says: whether what is there behaves like the two
 // counts and the links between goroutine, thread and processor. The calling goroutine must
 // be locked to its thread.
-func Works() bool {
+//
+//	error: why it does not; nothing here may be called then but by who can do without
+func Check() error {
 	const tries, want = 1000, 3 // the monitor may take the processor at any time, and others use it
 	calls, yields := 0, 0
 	for range tries {
@@ -41,7 +52,7 @@ func Works() bool {
 		_, _, _ = unix.Syscall(unix.SYS_GETPPID, 0, 0, 0)
 		look(&called)
 		if !before.linked() || !called.linked() {
-			return false
+			return errElsewhere
 		}
 		if called.id == before.id && called.schedtick == before.schedtick && called.syscalltick == before.syscalltick+1 {
 			calls++
@@ -49,18 +60,21 @@ func Works() bool {
 		if yields < want {
 			runtime.Gosched()
 			look(&yielded)
-			if !yielded.linked() || yielded.id == called.id && yielded.schedtick == called.schedtick {
-				return false
+			if !yielded.linked() {
+				return errElsewhere
+			}
+			if yielded.id == called.id && yielded.schedtick == called.schedtick {
+				return errUnlike
 			}
 			if yielded.id == called.id {
 				yields++
 			}
 		}
 		if calls >= want && yields >= want {
-			return true
+			return nil
 		}
 	}
-	return false
+	return errUnlike
 }
 
 // linked reports whether goroutine, thread and processor know each other.
@@ -68,13 +82,14 @@ func (s *state) linked() bool {
 	return s.curg == s.g && s.back == s.m && s.id >= 0 && int(s.id) < runtime.GOMAXPROCS(0)
 }
 
-// Renew gives the calling goroutine a new time slice of 10 ms. Works must have said yes.
+// Renew gives the calling goroutine a new time slice of 10 ms. Check must have found nothing.
 //
 //	alloc: 0
 func Renew() { tick() }
 
 // Waiting reports whether a goroutine, or a timer that is due, waits for the processor
 // that the caller keeps. That is nothing unusual, as others take what waits, unless it stays so.
+// It says nothing of the queue that all processors share: nobody waits there for this one.
 //
 //	alloc: 0
 func Waiting() bool {

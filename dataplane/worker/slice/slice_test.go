@@ -4,6 +4,7 @@ package slice
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func withProcs(t *testing.T, num int) {
 }
 
 // This release of Go is one that the package knows.
-func TestWorks(t *testing.T) {
+func TestCheck(t *testing.T) {
 	withProcs(t, 4)
 	stop := make(chan struct{})
 	defer close(stop)
@@ -45,8 +46,8 @@ func TestWorks(t *testing.T) {
 	}()
 	for range 20 {
 		locked(func() {
-			if !Works() {
-				t.Error("it does not")
+			if err := Check(); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -75,8 +76,7 @@ func TestRenew(t *testing.T) {
 // yields is how often a thread that only polls for a time gives its CPU away.
 func yields(length time.Duration, renew bool) (num int64) {
 	locked(func() {
-		var before, after unix.Rusage
-		_ = unix.Getrusage(unix.RUSAGE_THREAD, &before)
+		before := givenAway()
 		next := time.Now()
 		for begin := next; time.Since(begin) < length; {
 			if now := time.Now(); renew && now.Sub(next) >= 0 {
@@ -84,8 +84,7 @@ func yields(length time.Duration, renew bool) (num int64) {
 				Renew()
 			}
 		}
-		_ = unix.Getrusage(unix.RUSAGE_THREAD, &after)
-		num = after.Nvcsw - before.Nvcsw
+		num = givenAway() - before
 	})
 	return num
 }
@@ -143,6 +142,69 @@ func TestYield(t *testing.T) {
 		}
 		t.Error("no goroutine had to wait, or it never ran")
 	})
+}
+
+// Goroutines in the queue that all processors share get their turns while the loop renews its
+// slice and keeps its processor, though there is one other alone and more than enough to run
+// on it: each comes back from Gosched, which puts it there. With no other processor they do
+// not, which is why worker.Pool.Start sees to it that there are some.
+func TestRenew_othersTurns(t *testing.T) {
+	withProcs(t, 2)
+	hogs(t)
+	const num, want = 8, 3
+	var turns [num]atomic.Int64
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	for i := range turns {
+		all.Go(func() {
+			for !stop.Load() {
+				runtime.Gosched()
+				turns[i].Add(1)
+			}
+		})
+	}
+	defer all.Wait()
+	defer stop.Store(true)
+	locked(func() {
+		var before [num]int64
+		windows := 0
+		in := func(begin time.Time) bool { return time.Since(begin) < 20*time.Second }
+		for begin := time.Now(); in(begin); windows++ {
+			for Waiting() && in(begin) { // for this very processor: they came with it
+				Yield()
+			}
+			for i := range before {
+				before[i] = turns[i].Load()
+			}
+			for kept := givenAway(); givenAway() == kept && in(begin); {
+				Renew()
+				if had(before[:], turns[:], want) {
+					t.Logf("%d turns of each in window %d", want, windows)
+					return
+				}
+				for next := time.Now().Add(2 * time.Millisecond); time.Now().Before(next); {
+				}
+			}
+		}
+		t.Errorf("not all had %d turns while the loop kept its processor, in any of %d windows", want, windows)
+	})
+}
+
+// had reports whether each has had num turns more than before.
+func had(before []int64, turns []atomic.Int64, num int64) bool {
+	for i := range before {
+		if turns[i].Load() < before[i]+num {
+			return false
+		}
+	}
+	return true
+}
+
+// givenAway is how often the calling thread gave its CPU away.
+func givenAway() int64 {
+	var r unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_THREAD, &r)
+	return r.Nvcsw
 }
 
 // A timer that is due and that nobody fires is seen.
