@@ -41,16 +41,24 @@ type Host struct {
 	Notes    []string          `json:"notes,omitempty"`    // rules, settings
 }
 
-// Size is the bytes of a frame without tunnel headers; IMIX is a mix, as JSON "imix".
+// Size is the bytes of a frame without tunnel headers; IMIX is a mix, as JSON "imix", and
+// NoFrames that there are none, as JSON 0.
 type Size int
 
-// IMIX is 7 frames of 64 bytes to 4 of 570 and 1 of 1518.
-const IMIX Size = 0
+const (
+	// IMIX is 7 frames of 64 bytes to 4 of 570 and 1 of 1518.
+	IMIX Size = 0
+	// NoFrames is the size where nothing is sent: loops are measured, not packets.
+	NoFrames Size = -1
+)
 
 // String is the size in bytes, or "imix".
 func (s Size) String() string {
-	if s == IMIX {
+	switch s {
+	case IMIX:
 		return "imix"
+	case NoFrames:
+		return "0"
 	}
 	return strconv.Itoa(int(s))
 }
@@ -73,17 +81,19 @@ func (s Size) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 //
-//	error: neither a number above 0 nor "imix"
+//	error: neither a number nor "imix"
 func (s *Size) UnmarshalJSON(raw []byte) error {
 	if string(raw) == `"imix"` {
 		*s = IMIX
 		return nil
 	}
 	n, err := strconv.Atoi(string(raw))
-	if err != nil || n <= 0 {
+	if err != nil || n < 0 {
 		return fmt.Errorf("frame size %s: want bytes or \"imix\"", raw)
 	}
-	*s = Size(n)
+	if *s = Size(n); n == 0 {
+		*s = NoFrames
+	}
 	return nil
 }
 
@@ -97,10 +107,14 @@ type Case struct {
 
 // String is the case in few words.
 func (c Case) String() string {
-	if c.Flows == 0 {
-		return c.kind() + ", " + c.Size.unit()
+	s := c.kind()
+	if c.Flows != 0 {
+		s += ", " + flows(c.Flows)
 	}
-	return fmt.Sprintf("%s, %s, %s", c.kind(), flows(c.Flows), c.Size.unit())
+	if c.Size != NoFrames {
+		s += ", " + c.Size.unit()
+	}
+	return s
 }
 
 // kind is the scenario with its variant.

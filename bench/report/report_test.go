@@ -50,7 +50,10 @@ func sample() *report.Report {
 		{System: report.Baton, Variant: "100 MB/s", Seconds: 2, Over50: 4, Over100: 2, Given100: 1, MaxNs: 120e3, Buckets: []hist.Bucket{{Upper: 10e3, Count: 700}, {Upper: 120e3, Count: 2}}},
 		{System: "C loop", Seconds: 2, Over50: 3, MaxNs: 60e3, Buckets: []hist.Bucket{{Upper: 10e3, Count: 650}, {Upper: 60e3, Count: 1}}},
 	}
-	r.Measures = []report.Measure{{Case: report.Case{Scenario: "memory", Flows: 1000, Size: 64}, System: report.Baton, Name: "bytes per flow", Unit: "B", Value: report.FigureOf([]float64{200, 210})}}
+	r.Measures = []report.Measure{
+		{Case: report.Case{Scenario: "memory", Flows: 1000, Size: 64}, System: report.Baton, Name: "bytes per flow", Unit: "B", Value: report.FigureOf([]float64{200, 210})},
+		{Case: report.Case{Scenario: "loopgap", Variant: "100 MB/s", Size: report.NoFrames}, System: report.Baton, Name: "garbage collections", Unit: "/s", Value: report.FigureOf([]float64{2})},
+	}
 	return r
 }
 
@@ -110,8 +113,18 @@ func TestFigureOf(t *testing.T) {
 	if f := report.FigureOf(nil); f.Num != 0 {
 		t.Errorf("%+v", f)
 	}
-	if s := (report.Case{Scenario: "split both", Size: 64}).String(); s != "split both, 64 B" {
-		t.Errorf("%q", s)
+}
+
+// A case says what matters of it.
+func TestCase_String(t *testing.T) {
+	for want, c := range map[string]report.Case{
+		"split both, 64 B":              {Scenario: "split both", Size: 64},
+		"flows, zipf, 10 k flows, imix": {Scenario: "flows", Variant: "zipf", Flows: 10_000},
+		"loopgap, 100 MB/s":             {Scenario: "loopgap", Variant: "100 MB/s", Size: report.NoFrames},
+	} {
+		if s := c.String(); s != want {
+			t.Errorf("%q, want %q", s, want)
+		}
 	}
 }
 
@@ -134,7 +147,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(raw, &host); err != nil || host.Host["cpus"] != 2.0 {
 		t.Errorf("%v, %v", err, host)
 	}
-	var lists struct{ Trials, Summary []map[string]any }
+	var lists struct{ Trials, Summary, Measures []map[string]any }
 	if err := json.Unmarshal(raw, &lists); err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +169,11 @@ func TestJSON(t *testing.T) {
 	if lists.Trials[0]["size"] != 64.0 || lists.Trials[len(lists.Trials)-1]["size"] != "imix" {
 		t.Errorf("sizes %v", lists.Trials[0]["size"])
 	}
+	if m := lists.Measures[1]; m["size"] != 0.0 || m["flows"] != 0.0 {
+		t.Errorf("without frames: %v", m)
+	}
 	var s report.Size
-	for _, bad := range []string{`"64"`, `-1`, `0`, `null`} {
+	for _, bad := range []string{`"64"`, `-1`, `"0"`, `null`} {
 		if json.Unmarshal([]byte(bad), &s) == nil && bad != `null` {
 			t.Errorf("size %s was taken", bad)
 		}
@@ -173,6 +189,7 @@ func TestMarkdown(t *testing.T) {
 		"| encap, 1 flow, 64 B | ovs-dpdk | near | 151 (150 to 152) | 51.0 (50.0 to 52.0) | **2.96** | 13.3 | 40.0* | **3.00** | 3 + 3, 1 discarded |",
 		"encap, 1 M flows, 64 B", "| encap, 1 flow, imix | far | 50.0 | 40.0* | 1 |", "- ovs-dpdk: 3.1", "- a note", "receive 10.0; parse 12.0; look up 8.00; send 20.0 | 50.0",
 		"| latency, 1 flow, 64 B | baton | 50 % | 3.00 | 27.", "| baton, 100 MB/s | 2.00 | 2.00 | 1.00 | 0.50 | 0 | 120 |", "bytes per flow | 205 (200 to 210) B | 2 |",
+		"| loopgap, 100 MB/s | baton |  | garbage collections | 2.00 /s | 1 |",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

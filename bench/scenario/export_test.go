@@ -20,6 +20,8 @@ var (
 
 	RulesVariant = rulesVariant
 	RuleFlows    = ruleFlows
+	PagesFor     = pagesFor
+	TooFew       = tooFew
 )
 
 // Shoot starts baton for a stream from VM to VM and has it sent once.

@@ -74,7 +74,7 @@ func (loopgap) Run(ctx context.Context, b *Bench) error {
 
 // tellGaps tells a loop's gaps and puts what may explain them into the report.
 func (b *Bench) tellGaps(g report.Gaps, facts [3][]float64) {
-	c := report.Case{Scenario: "loopgap", Variant: g.Variant, Flows: 1, Size: 64}
+	c := report.Case{Scenario: "loopgap", Variant: g.Variant, Size: report.NoFrames}
 	for i, name := range []string{"garbage collections", "CPU given away", "CPU taken by the kernel"} {
 		b.Report.Measures = append(b.Report.Measures, report.Measure{Case: c, System: g.System, Name: name, Unit: "/s", Value: report.FigureOf(facts[i])})
 	}

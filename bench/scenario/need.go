@@ -25,12 +25,31 @@ const (
 )
 
 // hugePages is what is asked for needs.
-func (o *Options) hugePages() int {
+func (o *Options) hugePages() int { return pagesFor(o.Peers...) }
+
+// pagesFor is what baton and peers need.
+func pagesFor(peers ...string) int {
 	n := batonPages
-	for _, p := range o.Peers {
+	for _, p := range peers {
 		n += map[string]int{OVS: ovsPages, Testpmd: testpmdPages}[p]
 	}
 	return n
+}
+
+// tooFew is what to do where free huge pages are too few for peers: OVS-DPDK is one of them,
+// and needs them; all others can do with ordinary pages.
+func tooFew(peers []string, free int) error {
+	asked, need := strings.Join(peers, ","), pagesFor(peers...)
+	var instead []string
+	if pagesFor(OVS) < need {
+		if pagesFor(OVS) <= free {
+			instead = append(instead, "--peer "+OVS+" alone")
+		} else {
+			instead = append(instead, fmt.Sprintf("--peer %s alone with %d huge pages (scripts/huge-pages %d)", OVS, pagesFor(OVS), pagesFor(OVS)))
+		}
+	}
+	instead = append(instead, "--peer "+Testpmd, `--peer "" (baton alone)`)
+	return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without so many run %s", asked, need, free, need, strings.Join(instead, ", or "))
 }
 
 // Settle checks what is asked for of the items against the machine, and fills in what the
@@ -62,10 +81,10 @@ func (o *Options) Settle(items []Item) error {
 			return fmt.Errorf("%w: this one has %d (--dut-cpu, --load-cpu); with one, run the benchmarks beside the code (make microbench)", err, runtime.NumCPU())
 		}
 	}
-	o.Huge = machine.FreeHugePages() >= o.hugePages()
+	free := machine.FreeHugePages()
+	o.Huge = free >= o.hugePages()
 	if slices.Contains(o.Peers, OVS) && !o.Huge {
-		return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without them run --peer %s, or --peer \"\" for baton alone",
-			OVS, o.hugePages(), machine.FreeHugePages(), o.hugePages(), Testpmd)
+		return tooFew(o.Peers, free)
 	}
 	o.RT = machine.Favour(0) == nil
 	o.Hz = tsc.Hz(50 * time.Millisecond)

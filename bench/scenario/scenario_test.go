@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +110,29 @@ func TestOptions_nothingInstalled(t *testing.T) {
 	o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Peers: []string{scenario.OVS}}
 	if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), "can be run: --peer testpmd, --peer \"\"") {
 		t.Errorf("testpmd alone: %v", err)
+	}
+}
+
+// Where huge pages are too few for all peers, those for which they are enough are named, and
+// how many would be enough for OVS alone.
+func TestTooFew(t *testing.T) {
+	both := []string{scenario.Testpmd, scenario.OVS}
+	few, ovs, all := 3, scenario.PagesFor(scenario.OVS), scenario.PagesFor(both...)
+	for _, c := range []struct {
+		peers []string
+		free  int
+		want  []string
+	}{
+		{both, ovs, []string{"--peer testpmd,ovs-dpdk needs", "run --peer ovs-dpdk alone, or --peer testpmd, or --peer \"\""}},
+		{both, few, []string{"and 3 are free", fmt.Sprintf("run --peer ovs-dpdk alone with %d huge pages (scripts/huge-pages %d), or --peer testpmd", ovs, ovs)}},
+		{[]string{scenario.OVS}, few, []string{"--peer ovs-dpdk needs", fmt.Sprintf("scripts/huge-pages %d; without so many run --peer testpmd, or --peer \"\"", ovs)}},
+	} {
+		err := scenario.TooFew(c.peers, c.free)
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, %d of %d pages: no %q in %v", c.peers, c.free, all, want, err)
+			}
+		}
 	}
 }
 

@@ -201,6 +201,9 @@ func TestLoopgap_short(t *testing.T) {
 				return fmt.Sprintf("%+v", g)
 			}
 		}
+		if m := r.Measures; len(m) != 12 || m[3].Case.String() != "loopgap, nothing allocated" {
+			return fmt.Sprintf("%+v", m)
+		}
 		return ""
 	})
 }

@@ -51,14 +51,20 @@ func TestParseCount(t *testing.T) {
 	}
 }
 
-// A whole run of baton alone, with its checked pass: short, and no figure matters.
-func TestRun(t *testing.T) {
+// needsLoad skips a test that starts a system with its load where that cannot be.
+func needsLoad(t *testing.T) {
+	t.Helper()
 	if os.Getuid() != 0 || runtime.NumCPU() < 2 {
 		t.Skip("needs root and two CPUs")
 	}
 	if _, err := exec.LookPath("dpdk-testpmd"); err != nil {
 		t.Skip("no dpdk-testpmd: make packages-lab")
 	}
+}
+
+// A whole run of baton alone, with its checked pass: short, and no figure matters.
+func TestRun(t *testing.T) {
+	needsLoad(t)
 	file := filepath.Join(t.TempDir(), "out.json")
 	args := []string{"run", "encap", "--flows", "1,1k", "--peer", "", "--runs", "1", "--duration", "50ms", "--json", file}
 	if code := run(t.Context(), args); code != exitDone && code != exitThin {
@@ -84,9 +90,7 @@ func TestRun(t *testing.T) {
 
 // An interrupted run leaves nothing behind.
 func TestRun_interrupted(t *testing.T) {
-	if runtime.NumCPU() < 2 {
-		t.Skip("needs two CPUs")
-	}
+	needsLoad(t)
 	tmp, err := os.MkdirTemp("", "b") // sockets are in it: their paths are short
 	if err != nil {
 		t.Fatal(err)
