@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"math/bits"
+	"math/rand/v2"
 	"testing"
 
 	"baton/dataplane/buf"
@@ -242,6 +243,65 @@ func TestHotPathAllocates(t *testing.T) {
 		c.Sweep(8, 3)
 	}); got != 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// TestLookupAllocates nothing by any of its ways: the entry before, the exact-match cache,
+// many masks, entries of an older generation, and entries that end with their burst.
+func TestLookupAllocates(t *testing.T) {
+	const masks, entries = 32, 512
+	p := pipeline.New()
+	var snaps [2]*pipeline.Snapshot
+	for i := range snaps {
+		rules := append(benchRules(masks), exactRule())
+		rules[0].Priority += uint16(i) // so that there is a change
+		if _, err := p.Apply(flow.Change{SetRules: rules}); err != nil {
+			t.Fatal(err)
+		}
+		snaps[i] = p.Snapshot()
+	}
+	c, err := cache.New(cache.Config{MicroFlows: 1024, MegaFlows: 4 * entries, Seed: 1}, p.Counters())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var b cache.Burst
+	r := rand.New(rand.NewPCG(1, 2))
+	turn, flows := 0, uint32(0)
+	burst := func(gen int) {
+		b.Num = buf.Burst
+		turn++
+		for i := range b.Keys { // by turns a train, flows of many masks, and new flows
+			switch turn % 4 {
+			case 0:
+				b.Keys[i] = benchKey(7, entries, masks)
+				b.Keys[i].InPort = flow.LogicalPort(7, 8)
+			case 1:
+				b.Keys[i] = source(flows)
+				b.Keys[i].EthType = flow.EtherTypeIPv6
+				flows++
+			default:
+				b.Keys[i] = benchKey(r.IntN(entries), entries, masks)
+			}
+		}
+		run(c, snaps[gen], &b)
+	}
+	for range 4096 { // until the masks are found to be many
+		burst(0)
+	}
+	before := [...]uint64{c.Counters.MicroHits.Load(), c.Counters.MegaHits.Load(), c.Counters.Stale.Load(), c.Counters.Misses.Load()}
+	if got := testing.AllocsPerRun(400, func() {
+		for range 4 { // one of each kind: less than one allocation a run would not be seen
+			burst(turn / 40 % 2)
+		}
+		c.Sweep(16, 30)
+	}); got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+	for i, now := range [...]uint64{c.Counters.MicroHits.Load(), c.Counters.MegaHits.Load(), c.Counters.Stale.Load(), c.Counters.Misses.Load()} {
+		if now-before[i] < 20 {
+			t.Errorf("%d more packets by way %d of micro, mega, stale, miss: that way is not tried", now-before[i], i)
+		}
 	}
 }
 

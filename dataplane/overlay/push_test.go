@@ -11,7 +11,11 @@ import (
 
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
+	"baton/dataplane/hdr"
+	"baton/dataplane/hdr/hdrtest"
+	"baton/dataplane/offload/offloadtest"
 	"baton/dataplane/overlay"
 	"baton/dataplane/stats"
 )
@@ -153,5 +157,78 @@ func TestAllocatesNothing(t *testing.T) {
 	})
 	if got != 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// TestPushBurst_allocs: a train, another tunnel, a frame with work left and one that is too
+// big are pushed, and what has been is received, without an allocation.
+func TestPushBurst_allocs(t *testing.T) {
+	e, p := endpoint(t, 1500), peers()
+	peer := peerEnd(t)
+	other := tunnel
+	other.VNI++
+	c := buftest.NewCache(t, 8)
+	var v buf.Vec
+	var tunnels [buf.Burst]*action.Tunnel
+	var hashes [buf.Burst]uint64
+	var reasons [buf.Burst]stats.DropReason
+	var k flow.Key
+	const num, asks, tooBig = 6, 4, 5
+	for i := range num {
+		v[i], tunnels[i] = c.Alloc(), &tunnel
+		v[i].SetFrame(innerFrame(64))
+	}
+	tunnels[3] = &other
+	c.Free(v[asks])
+	v[asks] = offloadtest.Ask(c, hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 100)}.Bytes(), 0, 2048)
+	flags, lengths := v[asks].OlFlags, v[asks].Lengths()
+	v[tooBig].SetFrame(innerFrame(1600))
+	got := testing.AllocsPerRun(100, func() {
+		v[asks].OlFlags = flags
+		v[asks].SetLengths(lengths)
+		peer.PushBurst(&v, 1<<num-1, &tunnels, &hashes, &reasons)
+		for i := range tooBig {
+			if verdict, r := e.Receive(v[i], p, &k); reasons[i] != stats.DropNone || verdict != overlay.Deliver {
+				t.Fatal(i, reasons[i], r)
+			}
+		}
+		if reasons[tooBig] != stats.DropTooBig {
+			t.Fatal(reasons[tooBig])
+		}
+	})
+	if got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+	c.FreeAll(&v, num)
+}
+
+// TestReceive_allocs: nor does what goes the plain way allocate, whatever becomes of it.
+func TestReceive_allocs(t *testing.T) {
+	e, p := endpoint(t, 1500), peers()
+	good := outerFrame(t, innerFrame(64))
+	stranger := append([]byte(nil), good...)
+	stranger[atIP+15] = 99
+	fixIP(stranger)
+	b := newBuf(t, good)
+	var k flow.Key
+	for name, c := range map[string]struct {
+		frame []byte
+		want  overlay.Verdict
+	}{
+		"unknown option": {withOptions(good, append([]byte{1, 2, 3, 0}, good[atOption:atInner]...)), overlay.Deliver},
+		"ARP":            {arpRequest(t, ourIP), overlay.Reply},
+		"echo":           {echoRequest(t), overlay.Reply},
+		"a stranger":     {stranger, overlay.Drop},
+		"nothing":        {nil, overlay.Drop},
+	} {
+		got := testing.AllocsPerRun(100, func() {
+			b.SetFrame(c.frame)
+			if v, r := e.Receive(b, p, &k); v != c.want {
+				t.Fatal(name, v, r)
+			}
+		})
+		if got != 0 {
+			t.Errorf("%s: %v allocations", name, got)
+		}
 	}
 }

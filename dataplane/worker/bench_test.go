@@ -141,9 +141,46 @@ func decapWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
 	return still(t, tunnelEnd(t, 1), []port.Port{nic, vm}, c), vm, nic
 }
 
+// routeWorker has a guest whose flows go through a router, into the tunnel.
+func routeWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
+	vm = &endless{name: "vm", kind: port.KindVhost}
+	for i := range flows {
+		vm.frames = append(vm.frames, frame(uint16(i), uint16(1+i>>16), 1))
+	}
+	nic = &endless{name: "nic", kind: port.KindNIC}
+	c := tunnelChange(2)
+	c.SetBindings = []flow.Binding{{Name: "vm", Number: number(1)}}
+	c.SetRules[0].Actions = append([]flow.Action{
+		flow.SetMAC(flow.FieldEthSrc, flow.MAC{2, 0, 0, 0, 0, 70}), flow.SetMAC(flow.FieldEthDst, flow.MAC{2, 0, 0, 0, 0, 71}), {Op: flow.OpDecTTL},
+	}, c.SetRules[0].Actions...)
+	return still(t, tunnelEnd(t, 1), []port.Port{nic, vm}, c), vm, nic
+}
+
+// TestHandoffAllocatesNothing: nor does giving packets to the worker that owns their output.
+func TestHandoffAllocatesNothing(t *testing.T) {
+	vm := &endless{name: "vm", kind: port.KindVhost, frames: [][]byte{frame(1, 2, 3), frame(2, 2, 4)}}
+	out := &endless{name: "out", kind: port.KindVhost}
+	p, _ := stillPool(t, Config{Workers: 2, Unlocked: true}, []port.Port{vm, out}, flow.Change{
+		SetRules: []flow.Rule{toPort(2, number(2))}, SetBindings: []flow.Binding{{Name: "vm", Number: number(1)}, {Name: "out", Number: number(2)}},
+	})
+	for _, w := range p.workers {
+		w.turn()
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		for _, w := range p.workers {
+			w.turn()
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := p.workers[0].counters.Handoffs.Load() + p.workers[1].counters.Handoffs.Load(); n < 100*buf.Burst || out.got < n-buf.Burst {
+		t.Errorf("%d packets were handed over, %d sent", n, out.got)
+	}
+}
+
 // TestHitPathAllocatesNothing, nor do the caches' misses when flows come and go.
 func TestHitPathAllocatesNothing(t *testing.T) {
-	for name, make := range map[string]func(testing.TB, int) (w *Worker, vm, nic *endless){"encap": encapWorker, "decap": decapWorker} {
+	for name, make := range map[string]func(testing.TB, int) (w *Worker, vm, nic *endless){"encap": encapWorker, "decap": decapWorker, "route": routeWorker} {
 		w, vm, nic := make(t, 100)
 		w.turn()
 		before := vm.got + nic.got

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"baton/dataplane/buf"
+	"baton/dataplane/hdr"
+	"baton/dataplane/hdr/hdrtest"
 	"baton/vhost/virtq"
 )
 
@@ -47,6 +49,54 @@ func TestBurstsAllocateNothing(t *testing.T) {
 			}); n != 0 {
 				t.Errorf("%v allocations", n)
 			}
+		}
+	})
+}
+
+// Chains of several descriptors, indirect tables, frames over several chains, and packets that
+// ask for work go another way than bursts of one descriptor each.
+func TestChainsAllocateNothing(t *testing.T) {
+	both(t, func(t *testing.T, newRig maker) {
+		net := func(c *virtq.Config) { c.Net = virtq.NetCsum | virtq.NetGuestCsum }
+		tx, rx := newRig(t, 64, net), newRig(t, 64, net)
+		offer := func(g *rig, size, second int, flags uint16) {
+			for i := range 4 {
+				off := dataOff + 8192*3*i
+				g.put(madeChain{off: off, size: size}, 8*i, flags)
+				g.put(madeChain{off: off + 8192, size: size, second: second}, 8*i+1, flags)
+				g.put(madeChain{off: off + 2*8192, size: size, second: second, table: true}, 8*i+3, flags)
+			}
+			g.drv.Publish()
+		}
+		taken := func(g *rig) (num int) {
+			for {
+				if _, _, ok := g.drv.TakeUsed(); !ok {
+					return num
+				}
+				num++
+			}
+		}
+		asks := netHeader(1, 0, 0, 0, 34, 6)
+		asking := hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoUDP, Payload: make([]byte, 6)}.Bytes()
+		for i := range 4 {
+			to := tx.mem.Bytes[dataOff+8192*3*i:]
+			copy(to[copy(to, asks[:]):], asking)
+		}
+		frame := make([]byte, 1400) // over four chains
+		if n := testing.AllocsPerRun(200, func() {
+			offer(tx, 60, 500, 0)
+			n := tx.q.Dequeue(tx.cache, &tx.vec)
+			tx.q.Settle()
+			asked := tx.vec[0].OlFlags
+			tx.cache.FreeAll(&tx.vec, n)
+			offer(rx, 200, 400, write)
+			m := rx.give(t, frame, frame, frame)
+			rx.q.Settle()
+			if a, b := taken(tx), taken(rx); asked == 0 || n != 12 || a != 12 || m != 3 || b != 12 {
+				t.Fatalf("%d frames of %d chains dequeued, %d enqueued into %d", n, a, m, b)
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
 		}
 	})
 }
