@@ -27,7 +27,8 @@ type Config struct {
 	// up to a power of two. 0: 8192.
 	MicroFlows int
 	// MegaFlows is how many entries the masked cache holds: 600 bytes each, their rules
-	// included, 730 where walks are very long; rounded up to a power of two. 0: 65536.
+	// included, from Populate on, 730 where walks are very long; rounded up to a power of
+	// two. 0: 65536.
 	MegaFlows int
 	// Seed of the hashes: random for each process.
 	Seed uint64
@@ -60,6 +61,7 @@ type Cache struct {
 	last  uint32 // mask of the entry that Miss made last
 	spare uint32 // set of the spare entries that this burst uses
 	maps  [][]byte
+	wide  [][]byte // of maps: memory that flows use here and there, from the first ones on
 
 	same   [maxHints]same        // by hintOf
 	search search                // LookupBurst's
@@ -94,14 +96,14 @@ func New(cfg Config, rules *pipeline.Counters) (*Cache, error) {
 	}
 	numMicro, numMega := power2(cfg.MicroFlows), power2(cfg.MegaFlows)
 	c := &Cache{rules: rules, res: new(pipeline.Result)}
-	microBuckets, err1 := offHeap[microBucket](c, numMicro/microWays)
-	megaBuckets, err2 := offHeap[megaBucket](c, numMega/megaWays)
+	microBuckets, err1 := offHeap[microBucket](c, numMicro/microWays, true)
+	megaBuckets, err2 := offHeap[megaBucket](c, numMega/megaWays, true)
 	// Besides the entries in buckets, a spare one for each packet of a burst.
-	entries, err3 := offHeap[Entry](c, numMega+buf.Burst)
-	stamps, err4 := offHeap[stamps](c, numMega/megaWays)
-	lists, err5 := offHeap[refs](c, len(entries))
-	// One block an entry, and enough for a burst of the longest walks.
-	blocks, err6 := offHeap[block](c, numMega+buf.Burst*int(need(pipeline.MaxSteps))+1)
+	entries, err3 := offHeap[Entry](c, numMega+buf.Burst, true)
+	stamps, err4 := offHeap[stamps](c, numMega/megaWays, true)
+	lists, err5 := offHeap[refs](c, len(entries), true)
+	// One block an entry, and enough for a burst of the longest walks; used one after the other.
+	blocks, err6 := offHeap[block](c, numMega+buf.Burst*int(need(pipeline.MaxSteps))+1, false)
 	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if err != nil {
 			c.Close()
@@ -123,18 +125,35 @@ func power2(n int) int {
 	return p
 }
 
-// offHeap maps memory for n values of T, which must not hold pointers into the heap.
-func offHeap[T any](c *Cache, n int) ([]T, error) {
+// offHeap maps memory for n values of T, which must not hold pointers into the heap; wide
+// says that they are used here and there, not one after the other.
+func offHeap[T any](c *Cache, n int, wide bool) ([]T, error) {
 	var zero T
 	mem, err := unix.Mmap(-1, 0, n*int(unsafe.Sizeof(zero)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, err
 	}
 	c.maps = append(c.maps, mem)
-	// Fewer misses of the TLB; where the kernel has no such pages, ordinary ones do.
-	_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
+	advice := unix.MADV_NOHUGEPAGE // the less is taken at a time, the less a worker waits for it
+	if wide {
+		c.wide = append(c.wide, mem)
+		advice = unix.MADV_HUGEPAGE // fewer misses of the TLB
+	}
+	_ = unix.Madvise(mem, advice) // where the kernel has no huge pages, ordinary ones do
 	// SAFETY: the mapping is n*Sizeof(T) long, page aligned, zeroed, and kept until Close.
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n), nil
+}
+
+// Populate has the kernel give the cache, at once, all memory that scattered flows would
+// take a piece of in turn, each while a packet waits. The first ten flows or so hit most of
+// the huge pages, and to clear one takes 0.1 ms, many times that on a virtual machine
+// whose host must find the memory first. The memory is then near the CPU that this is
+// called on. Rules of walks so long that entries have no room for them take theirs as
+// they come, little by little. Kernels before 5.14 do nothing here.
+func (c *Cache) Populate() {
+	for _, mem := range c.wide {
+		_ = unix.Madvise(mem, unix.MADV_POPULATE_WRITE)
+	}
 }
 
 // Close credits the rules and unmaps the memory; no Entry may be used afterwards.
@@ -154,7 +173,7 @@ func (c *Cache) Close() {
 		// Unmap fails only for memory that is not mapped; there is nothing to do about it.
 		_ = unix.Munmap(mem)
 	}
-	c.maps = nil
+	c.maps, c.wide = nil, nil
 }
 
 // Tick advances the clock by which Flow.Idle counts. What a tick is, is the

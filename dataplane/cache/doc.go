@@ -17,7 +17,9 @@
 //
 // Both have a fixed size. Among the entries that compete for a bucket, Mega forgets one
 // that was not used for long, Micro any: any number of flows fits, for the price of walking
-// again, or of asking Mega. All of it lies outside Go's heap.
+// again, or of asking Mega. All of it lies outside Go's heap, and is there from Populate on:
+// flows are spread over it by their hashes, so the first few would take most of it anyway,
+// and make their packets wait for it.
 //
 // An entry is of one generation of the pipeline. LookupBurst hands out entries
 // of the asked generation only, so no packet goes by a rule that a barrier said

@@ -1,6 +1,13 @@
 package cache
 
-import "baton/dataplane/flow"
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"baton/dataplane/flow"
+)
 
 // KeyOf is the key of an entry, under its mask.
 func (c *Cache) KeyOf(e *Entry) flow.Key { return c.mega.masks.all[e.mask].unpack(&e.key) }
@@ -15,6 +22,30 @@ func (c *Cache) Mapped() (bytes int) {
 	}
 	return bytes
 }
+
+// Resident is how much of the memory outside the heap there is: of the part that Populate
+// is about, and of the rest.
+func (c *Cache) Resident() (wide, rest int, err error) {
+	for _, mem := range c.maps {
+		pages := make([]byte, (len(mem)+pageSize-1)/pageSize)
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mem[0])), uintptr(len(mem)), uintptr(unsafe.Pointer(&pages[0])))
+		if errno != 0 {
+			return 0, 0, errno
+		}
+		sum := &rest
+		for i := range c.wide {
+			if &c.wide[i][0] == &mem[0] {
+				sum = &wide
+			}
+		}
+		for _, p := range pages {
+			*sum += int(p&1) * pageSize
+		}
+	}
+	return wide, rest, nil
+}
+
+var pageSize = os.Getpagesize()
 
 // FreeBlocks is the blocks for rules that are free, and all.
 func (c *Cache) FreeBlocks() (free, all int) {

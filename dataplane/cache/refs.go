@@ -31,8 +31,8 @@ type block struct {
 
 var _ [5 * 64]byte = [unsafe.Sizeof(refs{})]byte{}
 
-// refPool holds the lists of rules of all entries. None of its memory is touched before
-// it is needed. Block 0 is none.
+// refPool holds the lists of rules of all entries. No block is touched before it is
+// needed. Block 0 is none.
 type refPool struct {
 	lists  []refs
 	blocks []block

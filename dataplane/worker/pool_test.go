@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -310,4 +312,30 @@ func TestNothingWakesAfterClose(t *testing.T) {
 	if _, err := unix.Read(fd, n[:]); err != unix.EAGAIN {
 		t.Errorf("somebody wrote %v to a descriptor that is not the worker's: %v", n, err)
 	}
+}
+
+// A worker has its caches' memory before it takes a packet: its flows' first packets do not
+// wait for it.
+func TestCachesPopulated(t *testing.T) {
+	const flows = 1 << 16
+	before := resident(t)
+	l := newLab(t, func(c *Config) { c.MaxFlows = flows })
+	l.addPort(1, newDouble(t, "a", port.KindMem, 1)) // until then it may not have begun
+	if got, want := resident(t)-before, flows*500; got < want {
+		t.Errorf("%d bytes more are in use, want %d at the least", got, want)
+	}
+}
+
+// resident is the memory that this process has in use, in bytes.
+func resident(t *testing.T) int {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, pages int
+	if _, err := fmt.Sscan(string(raw), &all, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
 }

@@ -133,6 +133,7 @@ func (w *Worker) run() {
 		w.pin()
 		err = slice.Check()
 		w.keeps = err == nil
+		w.flows.Populate() // from its CPU, and before any packet waits
 	}
 	w.begun <- err
 	w.state.Store(stateRunning)
