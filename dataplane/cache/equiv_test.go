@@ -201,8 +201,10 @@ func same(t *rapid.T, c *cache.Cache, b *cache.Burst, frames [][]byte, s *pipeli
 }
 
 // TestCachedIsSlowPath holds the cache against the slow path: random rules, which
-// change between bursts, and random packets, on caches of several sizes.
+// change between bursts, and random packets, on caches of several sizes, with the
+// exact-match cache in use and without.
 func TestCachedIsSlowPath(t *testing.T) {
+	var micro, mega, stale uint64
 	rapid.Check(t, func(t *rapid.T) {
 		g := gen{t}
 		p := pipeline.New()
@@ -211,6 +213,9 @@ func TestCachedIsSlowPath(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		if rapid.Bool().Draw(t, "micro in use") {
+			c.UseMicro()
+		}
 		var b cache.Burst
 		var truth pipeline.Result
 		var ids []flow.RuleID
@@ -248,7 +253,12 @@ func TestCachedIsSlowPath(t *testing.T) {
 				c.Sweep(g.num(64, "sweeps"), uint32(g.num(2, "idle")))
 			}
 		}
+		micro, mega, stale = micro+c.Counters.MicroHits.Load(), mega+c.Counters.MegaHits.Load(), stale+c.Counters.Stale.Load()
 	})
+	if !testing.Short() && min(micro, mega, stale) < 20 { // -short makes a fifth of the checks
+		t.Errorf("%d packets by the exact-match cache, %d by masks, %d stale: not all ways were tried", micro, mega, stale)
+	}
+	t.Logf("%d packets by the exact-match cache, %d by masks, %d stale", micro, mega, stale)
 }
 
 // rules is a pipeline with random rules.

@@ -51,3 +51,7 @@ var pageSize = os.Getpagesize()
 func (c *Cache) FreeBlocks() (free, all int) {
 	return int(c.mega.refs.num), len(c.mega.refs.blocks) - 1
 }
+
+// UseMicro has the exact-match cache asked from now on, as it would be after a window of
+// packets that cost many masks each.
+func (c *Cache) UseMicro() { c.micro.on = true }
