@@ -288,3 +288,38 @@ func TestHostile29_AddressesUsedUp(t *testing.T) {
 	}
 	mp.Close()
 }
+
+// TestPutHeader: whatever is there, the header is there afterwards, and nothing behind it
+// has changed.
+func TestPutHeader(t *testing.T) {
+	m := drivertest.NewMem(t, 4096)
+	mp, err := guestmem.Map(guestmem.Region{Size: 4096}, m.DupFD(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(mp.Close)
+	table, err := guestmem.NewTable([]*guestmem.Mapping{mp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cur := guestmem.NewCursor(table)
+	h := [guestmem.HeaderSize]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+	for _, size := range []int{10, 12} {
+		want := append(h[:size:size], 0xee, 0xee)
+		for differs := -1; differs < size; differs++ { // -1: all is there
+			copy(m.Bytes, want)
+			if differs >= 0 {
+				m.Bytes[differs] ^= 0x80
+			}
+			if s, ok := cur.Span(0, 64); !ok || !s.PutHeader(&h, size) {
+				t.Fatal("it fits")
+			}
+			if got := m.Bytes[:len(want)]; !bytes.Equal(got, want) {
+				t.Errorf("size %d, byte %d differed: %x, want %x", size, differs, got, want)
+			}
+		}
+		if s, _ := cur.Span(0, uint32(size-1)); s.PutHeader(new([guestmem.HeaderSize]byte), size) || m.Bytes[0] != 1 {
+			t.Errorf("size %d in %d bytes: written", size, size-1)
+		}
+	}
+}

@@ -205,7 +205,9 @@ func (c *Cursor) TableDesc(t *DescTable, i uint16) (Desc, bool) {
 const HeaderSize = 12
 
 // PutHeader writes the first size bytes of h, a virtio_net_hdr, to the span's start:
-// 12, or 10 for legacy drivers. False if the span is shorter.
+// 12, or 10 for legacy drivers. False if the span is shorter. What is there already is not
+// written: drivers use buffers again with the header that was in them last, and a cache
+// line that nobody writes stays with both CPUs.
 //
 //	spec: virtio 1.2 section 5.1.6
 func (s Span) PutHeader(h *[HeaderSize]byte, size int) bool {
@@ -213,11 +215,16 @@ func (s Span) PutHeader(h *[HeaderSize]byte, size int) bool {
 		return false
 	}
 	// SAFETY: size <= n bytes; unaligned stores are fine on our platforms.
-	*(*uint64)(s.p) = binary.LittleEndian.Uint64(h[:])
+	at, rest := (*uint64)(s.p), unsafe.Add(s.p, 8)
+	if lo := binary.LittleEndian.Uint64(h[:]); *at != lo {
+		*at = lo
+	}
 	if size == HeaderSize {
-		*(*uint32)(unsafe.Add(s.p, 8)) = binary.LittleEndian.Uint32(h[8:])
-	} else {
-		*(*uint16)(unsafe.Add(s.p, 8)) = binary.LittleEndian.Uint16(h[8:])
+		if hi := binary.LittleEndian.Uint32(h[8:]); *(*uint32)(rest) != hi {
+			*(*uint32)(rest) = hi
+		}
+	} else if hi := binary.LittleEndian.Uint16(h[8:]); *(*uint16)(rest) != hi {
+		*(*uint16)(rest) = hi
 	}
 	return true
 }
