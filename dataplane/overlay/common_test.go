@@ -86,8 +86,8 @@ func TestCommonIsGeneral(t *testing.T) {
 			t.Fatalf("%x:\ncommon  %v %x\ngeneral %v %v %v %x", f, keys[0], v[0].Data(), wantVerdict, want, keys[1], v[1].Data())
 		}
 	})
-	if short < 10 {
-		t.Errorf("%d frames went the short way", short)
+	if short == 0 { // about one in six does, at random
+		t.Error("no frame went the short way")
 	}
 	pool.Put(v)
 	if err := pool.Close(); err != nil {
