@@ -2,6 +2,8 @@ package child_test
 
 import (
 	"errors"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -29,3 +31,14 @@ var errFull = errors.New("full")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// Who polls keeps its processor while the next order is waited for, also with one CPU.
+func TestServe_processors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	if err := child.Serve(strings.NewReader(""), io.Discard, func(struct{}) struct{} { return struct{}{} }); err != nil {
+		t.Error(err)
+	}
+	if n := runtime.GOMAXPROCS(0); n < 3 {
+		t.Errorf("%d processors, want one each for a loop, for orders, and for the runtime", n)
+	}
+}
