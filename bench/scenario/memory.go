@@ -2,8 +2,10 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"baton/bench/gen"
 	"baton/bench/machine"
 	"baton/bench/report"
 )
@@ -14,47 +16,84 @@ type memory struct{}
 func (memory) Name() string { return "memory" }
 
 func (memory) About() string {
-	return "from VM to VM, memory of the switch's process after so many flows, and bytes a flow"
+	return "from VM to VM, memory of the switch's process after so many flows, which share an entry or need one each (own entries), and how much a flow of it is there for them"
+}
+
+// memoryKind is one of the two kinds of flows.
+type memoryKind struct {
+	churnKind
+	nums []int // if not told otherwise; of own entries as many as all systems keep by default
+}
+
+var memoryKinds = []memoryKind{
+	{churnKinds[0], []int{1000, 10_000, 100_000, 1_000_000}},
+	{churnKinds[1], []int{1000, 10_000, 50_000}},
 }
 
 func (memory) Run(ctx context.Context, b *Bench) error {
 	if err := (vm2vm{}).verify(ctx, b); err != nil {
 		return err
 	}
-	for _, size := range b.sizes() {
-		all := b.flowsOr(1000, 10_000, 100_000, 1_000_000)
-		c := report.Case{Scenario: "memory", Flows: all[len(all)-1], Size: size}
-		if err := b.eachSystem(ctx, c, local(1, size), func(s shots) error { return s.memory(ctx, size, all) }); err != nil {
+	for _, k := range memoryKinds {
+		if err := k.verify(ctx, b); err != nil {
 			return err
+		}
+		for _, size := range b.sizes() {
+			least, err := b.leastMemory(k.plan(1, size))
+			if err != nil {
+				return err
+			}
+			all := b.flowsOr(k.nums...)
+			c := report.Case{Scenario: "memory", Variant: k.variant, Flows: all[len(all)-1], Size: size}
+			if err := b.eachSystem(ctx, c, k.plan(1, size), func(s shots) error { return s.memory(ctx, c, k, all, least) }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// memory has more and more flows pass, each of them several times, and looks at what the
-// process has.
-func (s shots) memory(ctx context.Context, size report.Size, all []int) error {
-	pid := s.rig.System.Process().Pid
-	look := func(flows int) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		if _, _, err := s.shoot(local(flows, size).Load.Streams[0], s.b.Length); err != nil {
-			return 0, err
-		}
-		return machine.Resident(pid)
+// leastMemory is what baton has with the smallest caches that it can have. They are of a
+// fixed size and all there from the start, so that what they take does not show in a process
+// that gets more flows.
+func (b *Bench) leastMemory(p Plan) (size int, err error) {
+	p.Small = true
+	r, err := b.Rig(report.Baton, p)
+	if err != nil {
+		return 0, fmt.Errorf("%s with the smallest caches: %w", report.Baton, err)
 	}
-	base, err := look(1)
+	size, err = shots{b, r}.resident(p.Load.Streams[0])
+	return size, errors.Join(err, r.Close())
+}
+
+// resident is what the system has after a stream.
+func (s shots) resident(st gen.Stream) (size int, err error) {
+	if _, _, err := s.shoot(st, s.b.Length); err != nil {
+		return 0, err
+	}
+	return machine.Resident(s.rig.System.Process().Pid)
+}
+
+// memory has more and more flows pass, each of them several times, and looks at what the
+// process has: of baton beside least, of others beside what they have with one flow.
+func (s shots) memory(ctx context.Context, c report.Case, k memoryKind, all []int, least int) error {
+	base, err := s.resident(k.plan(1, c.Size).Load.Streams[0])
 	if err != nil {
 		return err
 	}
+	if s.rig.System.Name() == report.Baton {
+		base = least
+	}
 	for _, flows := range all {
-		now, err := look(flows)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now, err := s.resident(k.plan(flows, c.Size).Load.Streams[0])
 		if err != nil {
 			return err
 		}
-		c := report.Case{Scenario: "memory", Flows: flows, Size: size}
-		total, each := newMeasure(c, s, "resident", "MB"), newMeasure(c, s, "more than with 1 flow, a flow", "bytes")
+		c.Flows = flows
+		total, each := newMeasure(c, s, "resident", "MB"), newMeasure(c, s, "there for flows, a flow", "bytes")
 		total.add(float64(now) / 1e6)
 		each.add(max(0, float64(now-base)/float64(flows)))
 		for _, m := range []*measure{total, each} {

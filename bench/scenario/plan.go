@@ -28,6 +28,8 @@ type Plan struct {
 	// Cold has all systems find packets' flows by masks: OVS without its exact-match cache,
 	// baton with leastMicro entries.
 	Cold bool
+	// Small gives baton the smallest caches of all.
+	Small bool
 	// Through says that packets come from the NIC, pass a VM and leave by the NIC: these
 	// count, once.
 	Through bool

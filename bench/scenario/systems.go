@@ -47,6 +47,9 @@ func (b *Bench) startBaton(p Plan, dir string) (suite.System, error) {
 	if p.Cold {
 		c.MicroFlows = leastMicro
 	}
+	if p.Small {
+		c.MicroFlows, c.Flows = leastMicro, leastMicro
+	}
 	if p.Rules.Num > dut.DefaultFlows/2 { // the caches of all systems have room for all rules' flows
 		c.Flows = 4 * dut.DefaultFlows
 	}
@@ -90,8 +93,8 @@ func (s batonSystem) Counts() (c suite.Counts, err error) {
 	return c, nil
 }
 
-// leastMicro is the smallest exact-match cache that baton can have: flows one after the
-// other, more than that, never find themselves in it.
+// leastMicro is the smallest exact-match cache that baton can have, and the smallest
+// megaflow cache: flows one after the other, more than that, never find themselves in it.
 const leastMicro = 64
 
 // ovsSystem is Open vSwitch as a suite.System.
