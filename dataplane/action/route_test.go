@@ -69,13 +69,6 @@ func headers(b *buf.Buf) (all []buf.Buf) {
 	return all
 }
 
-// content is the frame's bytes.
-func content(b *buf.Buf) []byte {
-	f := make([]byte, b.Len())
-	b.CopyOut(0, f)
-	return f
-}
-
 // TestRouteIsEdit: what Route does is what Edit does to a frame, and Execute to a buffer of
 // any kind: the bytes, and that the packet goes on; lengths, segments and flags stay. Where
 // it declines it has done nothing.
@@ -88,7 +81,7 @@ func TestRouteIsEdit(t *testing.T) {
 		b, plain := twins(t, c, &p)
 		defer c.Free(b)
 		defer c.Free(plain)
-		before, plainBefore, was := headers(b), headers(plain), content(b)
+		before, plainBefore, was := headers(b), headers(plain), buftest.Frame(b)
 		head := was[:min(len(was), 64)]
 		ok := action.Route(b.Data(), &l)
 		if !slices.Equal(headers(b), before) {
@@ -96,7 +89,7 @@ func TestRouteIsEdit(t *testing.T) {
 		}
 		if !ok {
 			declined++
-			if !bytes.Equal(content(b), was) {
+			if !bytes.Equal(buftest.Frame(b), was) {
 				t.Fatalf("%x with %+v: declined, and changed", head, l)
 			}
 			return
@@ -111,10 +104,10 @@ func TestRouteIsEdit(t *testing.T) {
 		if r := action.Execute(plain, &l); r != stats.DropNone || !slices.Equal(headers(plain), plainBefore) {
 			t.Fatalf("%x with %+v: Execute says %s, the buffers are %+v, were %+v", head, l, r, headers(plain), plainBefore)
 		}
-		if got, want := content(b), content(plain); !bytes.Equal(got, want) {
+		if got, want := buftest.Frame(b), buftest.Frame(plain); !bytes.Equal(got, want) {
 			t.Fatalf("%x with %+v:\n%x, Execute:\n%x", head, l, got[:len(head)], want[:len(head)])
 		}
-		if r := action.Edit(was, &l); r != stats.DropNone || !bytes.Equal(content(b), was) {
+		if r := action.Edit(was, &l); r != stats.DropNone || !bytes.Equal(buftest.Frame(b), was) {
 			t.Fatalf("with %+v:\n%x, Edit: %s\n%x", l, b.Data()[:len(head)], r, head)
 		}
 	})

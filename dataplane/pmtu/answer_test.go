@@ -33,8 +33,7 @@ func TestAnswer(t *testing.T) {
 		}
 		b := offloadtest.Ask(c, frame, segment, rapid.IntRange(200, 2048).Draw(rt, "room"))
 		defer c.Free(b)
-		sent := make([]byte, b.Len())
-		b.CopyOut(0, sent)
+		sent := buftest.Frame(b)
 		if got := pmtu.Answers(b, mtu); got != (len(frame)-l.L3 > mtu) {
 			rt.Fatalf("a packet of %d bytes for an MTU of %d: answered %v", len(frame)-l.L3, mtu, got)
 		}

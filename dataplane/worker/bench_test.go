@@ -118,6 +118,11 @@ func (w *Worker) turn() int {
 
 // encapWorker has a guest that sends flows flows into the tunnel.
 func encapWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
+	return encapAfter(t, flows)
+}
+
+// encapAfter is encapWorker with actions before the tunnel's.
+func encapAfter(t testing.TB, flows int, first ...flow.Action) (w *Worker, vm, nic *endless) {
 	vm = &endless{name: "vm", kind: port.KindVhost}
 	for i := range flows {
 		vm.frames = append(vm.frames, frame(uint16(i), uint16(1+i>>16), 1))
@@ -125,6 +130,7 @@ func encapWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
 	nic = &endless{name: "nic", kind: port.KindNIC}
 	c := tunnelChange(2)
 	c.SetBindings = []flow.Binding{{Name: "vm", Number: number(1)}}
+	c.SetRules[0].Actions = append(first, c.SetRules[0].Actions...)
 	return still(t, tunnelEnd(t, 1), []port.Port{nic, vm}, c), vm, nic
 }
 
@@ -141,19 +147,10 @@ func decapWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
 	return still(t, tunnelEnd(t, 1), []port.Port{nic, vm}, c), vm, nic
 }
 
-// routeWorker has a guest whose flows go through a router, into the tunnel.
+// routeWorker is encapWorker with a router on the way.
 func routeWorker(t testing.TB, flows int) (w *Worker, vm, nic *endless) {
-	vm = &endless{name: "vm", kind: port.KindVhost}
-	for i := range flows {
-		vm.frames = append(vm.frames, frame(uint16(i), uint16(1+i>>16), 1))
-	}
-	nic = &endless{name: "nic", kind: port.KindNIC}
-	c := tunnelChange(2)
-	c.SetBindings = []flow.Binding{{Name: "vm", Number: number(1)}}
-	c.SetRules[0].Actions = append([]flow.Action{
-		flow.SetMAC(flow.FieldEthSrc, flow.MAC{2, 0, 0, 0, 0, 70}), flow.SetMAC(flow.FieldEthDst, flow.MAC{2, 0, 0, 0, 0, 71}), {Op: flow.OpDecTTL},
-	}, c.SetRules[0].Actions...)
-	return still(t, tunnelEnd(t, 1), []port.Port{nic, vm}, c), vm, nic
+	return encapAfter(t, flows,
+		flow.SetMAC(flow.FieldEthSrc, flow.MAC{2, 0, 0, 0, 0, 70}), flow.SetMAC(flow.FieldEthDst, flow.MAC{2, 0, 0, 0, 0, 71}), flow.Action{Op: flow.OpDecTTL})
 }
 
 // TestHandoffAllocatesNothing: nor does giving packets to the worker that owns their output.

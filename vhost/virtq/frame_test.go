@@ -59,12 +59,12 @@ func TestOffloadsThroughRings(t *testing.T) {
 			if !h.Encode(want, allNet, 0) {
 				rt.Fatal("no header")
 			}
-			tx.lay(rt, &h, flat(want), cutOff-rapid.IntRange(12, 4000).Draw(rt, "off"))
+			tx.lay(rt, &h, buftest.Frame(want), cutOff-rapid.IntRange(12, 4000).Draw(rt, "off"))
 			if n := tx.q.Dequeue(tx.cache, &tx.vec); n != 1 {
 				rt.Fatalf("%d frames, %v, %d bad", n, tx.q.Broken(), tx.q.Stats().BadHeader.Load())
 			}
 			got := tx.vec[0]
-			if got.OlFlags != want.OlFlags || got.Lengths() != want.Lengths() || !bytes.Equal(flat(got), flat(want)) {
+			if got.OlFlags != want.OlFlags || got.Lengths() != want.Lengths() || !bytes.Equal(buftest.Frame(got), buftest.Frame(want)) {
 				rt.Fatalf("flags %x %+v, want %x %+v", got.OlFlags, got.Lengths(), want.OlFlags, want.Lengths())
 			}
 			tx.drv.TakeUsed()
@@ -79,7 +79,7 @@ func TestOffloadsThroughRings(t *testing.T) {
 
 // receiveOne enqueues b into random buffers; the driver must find h and the frame.
 func (g *rig) receiveOne(rt *rapid.T, b *buf.Buf, h *virtq.NetHeader, c *buf.Cache) {
-	want := flat(b)
+	want := buftest.Frame(b)
 	n := rapid.SampledFrom([]int{300, 1536, 4096, 66000}).Draw(rt, "buffer")
 	chains := (len(want)+12+n-1)/n + 1
 	for i := range chains {

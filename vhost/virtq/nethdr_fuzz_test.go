@@ -55,9 +55,9 @@ func FuzzNetHeader(f *testing.F) {
 		if !again.Encode(b, allNet, 1) {
 			t.Fatalf("flags %x, lengths %+v cannot be told to another guest", b.OlFlags, b.Lengths())
 		}
-		twin := inBuffers(t, c, flat(b), int(first))
+		twin := inBuffers(t, c, buftest.Frame(b), int(first))
 		defer c.Free(twin)
-		if v := again.Decode(twin, allNet); v != virtq.HeaderOK || twin.OlFlags != b.OlFlags || twin.TxOffload != b.TxOffload || !bytes.Equal(flat(twin), flat(b)) {
+		if v := again.Decode(twin, allNet); v != virtq.HeaderOK || twin.OlFlags != b.OlFlags || twin.TxOffload != b.TxOffload || !bytes.Equal(buftest.Frame(twin), buftest.Frame(b)) {
 			t.Fatalf("verdict %d, flags %x lengths %+v, were %x %+v", v, twin.OlFlags, twin.Lengths(), b.OlFlags, b.Lengths())
 		}
 	})
@@ -96,7 +96,7 @@ func checkMarks(t *testing.T, c *buf.Cache, b *buf.Buf) {
 		t.Fatalf("lengths %+v of %d bytes in the first buffer", l, b.DataLen)
 	}
 	if b.OlFlags&buf.TxTCPSeg == 0 {
-		one := inBuffers(t, c, flat(b), b.Len())
+		one := inBuffers(t, c, buftest.Frame(b), b.Len())
 		defer c.Free(one)
 		one.OlFlags, one.TxOffload = b.OlFlags, b.TxOffload
 		if b.NbSegs != 1 || !offload.Complete(one) {

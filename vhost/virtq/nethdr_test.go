@@ -63,12 +63,6 @@ func inBuffers(t testing.TB, c *buf.Cache, frame []byte, first int) *buf.Buf {
 	return b
 }
 
-func flat(b *buf.Buf) []byte {
-	out := make([]byte, b.Len())
-	b.CopyOut(0, out)
-	return out
-}
-
 // TestNetHeaderRoundTrip: what one guest's frame asks for, written for another guest
 // and read again, is the same.
 func TestNetHeaderRoundTrip(t *testing.T) {
@@ -97,12 +91,12 @@ func TestNetHeaderRoundTrip(t *testing.T) {
 		}
 		binary.LittleEndian.PutUint16(h[2:], rapid.Uint16().Draw(rt, "hdr_len")) // not to be believed
 		h[0] |= rapid.SampledFrom([]byte{0, 2, 4, 0xf8}).Draw(rt, "flags")
-		got := inBuffers(t, c, flat(want), 2048)
+		got := inBuffers(t, c, buftest.Frame(want), 2048)
 		defer c.Free(got)
 		if v := h.Decode(got, allNet); v != virtq.HeaderOK {
 			rt.Fatalf("verdict %d", v)
 		}
-		if got.OlFlags != want.OlFlags || got.Lengths() != want.Lengths() || !bytes.Equal(flat(got), flat(want)) {
+		if got.OlFlags != want.OlFlags || got.Lengths() != want.Lengths() || !bytes.Equal(buftest.Frame(got), buftest.Frame(want)) {
 			rt.Fatalf("flags %x lengths %+v, want %x %+v", got.OlFlags, got.Lengths(), want.OlFlags, want.Lengths())
 		}
 	})
@@ -379,11 +373,11 @@ func TestNetHeaderNoLength(t *testing.T) {
 	c := buftest.NewCache(t, 128)
 	want := offloadtest.Ask(c, hdrtest.Packet{Src: hdrtest.IP4(1), Dst: hdrtest.IP4(2), Proto: hdr.ProtoTCP, Payload: make([]byte, 9000)}.Bytes(), 1000, 2048)
 	defer c.Free(want)
-	f := flat(want)
+	f := buftest.Frame(want)
 	f[16], f[17], f[24], f[25], f[50], f[51] = 0, 0, 0, 0, 0x12, 0x34
 	b := inBuffers(t, c, f, 2048)
 	defer c.Free(b)
-	if v := netHeader(1, 1, 0, 1000, 34, 16).Decode(b, allNet); v != virtq.HeaderOK || !bytes.Equal(flat(b), flat(want)) {
+	if v := netHeader(1, 1, 0, 1000, 34, 16).Decode(b, allNet); v != virtq.HeaderOK || !bytes.Equal(buftest.Frame(b), buftest.Frame(want)) {
 		t.Errorf("verdict %d, headers %x, want %x", v, b.Data()[:54], want.Data()[:54])
 	}
 }

@@ -27,6 +27,13 @@ func NewCache(t testing.TB, num int) *buf.Cache {
 	return c
 }
 
+// Frame is a copy of the frame in b, which may be a chain.
+func Frame(b *buf.Buf) []byte {
+	f := make([]byte, b.Len())
+	b.CopyOut(0, f)
+	return f
+}
+
 // NewBuf is a buffer of a pool of its own, to which it goes back when the test ends.
 func NewBuf(t testing.TB) *buf.Buf {
 	t.Helper()
