@@ -103,6 +103,10 @@ func (d *Device) start(r *ring) error {
 		d.warn("no VERSION_1 acknowledged: legacy headers; if frames look shifted, the front end lost its features: reset the guest's device",
 			"features", fmt.Sprintf("%#x", d.features))
 	}
+	if q, ok := live.(*virtq.Packed); ok && q.Doubtful() {
+		d.warn("a packed ring's memory does not tell where to go on, and the front end's word is believed; after a crash it is wrong: if the port's packets stand still, reset the guest's device",
+			"ring", r.index, "base", fmt.Sprintf("%#x", r.base))
+	}
 	d.publish(r)
 	// Whoever ran the ring before may have died after its last completion and before
 	// the call for it. A call too many does no harm.

@@ -22,6 +22,15 @@ func (p position) word() uint16 {
 // positionOf is the position that w names.
 func positionOf(w uint16) position { return position{slot: w &^ (1 << 15), wrap: w>>15 != 0} }
 
+// to is the number of slots from p on to other, less than two laps.
+func (p position) to(other position, num uint32) uint32 {
+	n := uint32(other.slot) + 2*num - uint32(p.slot)
+	if p.wrap != other.wrap {
+		n += num
+	}
+	return n % (2 * num)
+}
+
 // forward is the position n slots on, n <= num.
 func (p position) forward(n uint16, num uint32) position {
 	at := uint32(p.slot) + uint32(n)
@@ -64,7 +73,8 @@ func (p position) holds(flags uint16) bool {
 //	conc: as queue
 type Packed struct {
 	queue
-	next position // of the first slot not given back; all before are used
+	next  position // of the first slot not given back; all before are used
+	doubt bool     // next is what the front end said, and memory told nothing of it
 
 	held      bool     // a completed slot waits for its flags
 	heldAt    position // its place
@@ -93,7 +103,7 @@ func NewPacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) 
 	}
 	err = guestmem.Guard(func() {
 		if !cfg.BaseSure {
-			q.next = resume(vw, q.next, q.inOrder)
+			q.next, q.doubt = resume(vw, q.next, q.inOrder)
 		}
 		q.disarm(vw)
 	}, vw.fault)
@@ -103,6 +113,10 @@ func NewPacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) 
 	q.view.Store(vw)
 	return q, nil
 }
+
+// Doubtful tells whether the ring went on at the base that the front end named for want
+// of anything better. After a crash that is wrong, and the ring stands still.
+func (q *Packed) Doubtful() bool { return q.doubt }
 
 func (q *Packed) find(t *guestmem.Table, cfg *Config, vw *view) (err error) {
 	vw.packed, err = t.PackedRing(cfg.Num, cfg.Desc, cfg.Avail, cfg.Used)

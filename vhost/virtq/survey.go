@@ -30,36 +30,58 @@ var ErrBase = errors.New("base names a slot beyond the packed ring's end")
 // What memory cannot tell: where the device stands if chains lie in slots of a receive
 // ring (neither mergeable buffers nor indirect descriptors), whose used elements have
 // another length; where the chains in flight begin if nothing at all is used, and rests
-// could be before them; and anything of elements of another back end that do not tell
-// their slots. Then the front end's base stands. Where nothing is used and no chain of
+// could be before them; and anything of elements of another back end that tell another
+// number. Then the front end's base stands. Where nothing is used and no chain of
 // several slots is to be seen, there were none: a chain of two whose first slot is
 // overwritten is the one case that this misses. And whether the length of the oldest used
 // element, where the driver may write its next chain just now, is the element's or that
 // chain's: that is told by what follows, but not in order, where a batch has any length.
+//
+// Other back ends' elements of a transmit ring tell no number: they have length 0. QEMU is
+// one of them, which empties the ring itself if the driver kicks while nobody is
+// connected. Such an element is of one slot, and what looks available between it and the
+// next used one is its chain's rest if chains of several slots are to be seen. Behind the last of all, it may be a rest or in flight:
+// the front end's base stands if it is a place there, as QEMU's own is then. Elsewhere it is
+// stale, and is not believed.
 type survey struct {
 	driver, device position
 	stable         bool // the driver stood still, and not visibly in the middle of a chain
 	exact          bool // device is certain
-	// torn is a slot whose used element lacks only its flags: the process before us
-	// died while it published a burst.
+	mute           bool // it is behind an element that tells no number of slots, or in its chain's rest
+	// Where used elements lack only their flags: of torn and the span-1 slots behind it those
+	// that look available. It is one slot if the process before us died while it published a
+	// burst; more were left out by a front end that emptied the ring from a stale place on.
 	torn   position
-	isTorn bool
+	span   uint32
+	single bool // as lap.single
 }
 
 // resume is the position at which to go on, and finishes a torn burst. base is the
-// front end's word for it. Memory may fault.
-func resume(vw *view, base position, inOrder bool) position {
+// front end's word for it; doubt: it is the only one. Memory may fault.
+func resume(vw *view, base position, inOrder bool) (at position, doubt bool) {
 	s := takeSurvey(&vw.packed, inOrder, surveysAtOnce+surveysLater)
-	if !s.exact {
-		return base
+	if !s.exact && !s.mute {
+		return base, true
 	}
-	if s.isTorn {
-		w := vw.packed.Slot(s.torn.slot)
-		flags := s.torn.used() | w.Flags()&guestmem.DescWrite
-		vw.packed.PublishSlot(s.torn.slot, guestmem.MakeSlot(w.Len(), w.ID(), flags))
-		vw.markSlot(s.torn.slot)
+	num := vw.packed.Num()
+	for i := range uint16(s.span) {
+		t := s.torn.forward(i, num)
+		w := vw.packed.Slot(t.slot)
+		if !t.holds(w.Flags()) {
+			continue
+		}
+		length := w.Len()
+		if s.single && w.Flags()&guestmem.DescWrite == 0 {
+			length = 1 // which it is already if it is ours
+		}
+		flags := t.used() | w.Flags()&guestmem.DescWrite
+		vw.packed.PublishSlot(t.slot, guestmem.MakeSlot(length, w.ID(), flags))
+		vw.markSlot(t.slot)
 	}
-	return s.device
+	if s.mute && s.device.to(base, num) <= s.device.to(s.driver, num) {
+		return base, false
+	}
+	return s.device, false
 }
 
 // A survey is taken up to so many times: at once at first, then with a pause, in which
@@ -67,7 +89,7 @@ func resume(vw *view, base position, inOrder bool) position {
 // who ask how far a ring is can ask again.
 const (
 	surveysAtOnce    = 100
-	surveysLater     = 20
+	surveysLater     = 100
 	surveyPause      = time.Millisecond
 	surveysForPeople = 10
 )
@@ -101,18 +123,24 @@ func look(ring *guestmem.PackedRing, inOrder bool) (s survey) {
 		s.stable = false
 		return s
 	}
+	s.single = l.single()
 	s.device = l.from.forward(uint16(l.end), l.num)
 	switch {
 	case l.end == 0: // all in flight, or rests
-		s.exact = !l.rows && !inOrder
-	case l.rows && l.writes, l.gaps > 1:
-	case l.rest > 1 && !l.rows && !inOrder:
+		s.exact = l.single()
+	case l.rows && l.writes, l.gaps > 1 && !l.single():
+	case l.rest > 1 && l.single():
 		// Single slots leave no rests: the driver has written a lap and not yet shown
 		// its first slot, so that all but that one look written.
+	case l.mute:
+		s.mute = true
+		s.torn, s.span = l.from.forward(uint16(l.gap), l.num), l.unshown()
 	default:
 		s.exact = true
-		s.isTorn = l.gaps == 1 || l.rest == 1 && !l.rows && !inOrder && l.heldFirst()
-		s.torn = l.from.forward(uint16(l.gap), l.num)
+		s.torn, s.span = l.from.forward(uint16(l.gap), l.num), l.unshown()
+		if l.gaps == 0 && l.rest == 1 && l.single() && l.heldFirst() {
+			s.span = 1
+		}
 	}
 	return s
 }
@@ -144,11 +172,12 @@ type lap struct {
 	from   position
 	end    uint32 // slots up to the end of the last used element
 	rest   uint32 // available-looking slots before the first used element
-	gaps   int    // runs of such between used elements
-	gap    uint32 // where the last of them begins; 0: at the rest
+	gaps   int    // runs of such between used elements, but for rests
+	gap    uint32 // where the first of them begins; 0: at the rest
 	rows   bool   // chains of several slots were there
 	writes bool   // used elements of a receive ring were there
-	blind  bool   // an element does not tell its slots
+	mute   bool   // the used element before tells no number of slots
+	blind  bool   // an element tells another number
 	unsure bool   // the driver overwrites the oldest element: it was one slot if all were
 
 	inOrder bool
@@ -166,9 +195,10 @@ func (l *lap) walk() {
 			switch {
 			case run > 0 && l.end == 0:
 				l.rest = run
-			case run > 0:
-				l.gaps++
-				l.gap = k - run
+			case run > 0 && (!l.mute || l.single()):
+				if l.gaps++; l.gaps == 1 {
+					l.gap = k - run
+				}
 			}
 			run = 0
 			step = l.slots(k, at, w)
@@ -176,6 +206,23 @@ func (l *lap) walk() {
 		}
 		at = at.forward(uint16(step), l.num)
 		k += step
+	}
+}
+
+// single tells whether each chain and each used element is of one slot, as far as can be
+// seen.
+func (l *lap) single() bool { return !l.rows && !l.inOrder }
+
+// unshown is over how many slots from the first gap on used elements may lack their
+// flags: with chains of several, the first slot only.
+func (l *lap) unshown() uint32 {
+	switch {
+	case l.gaps == 0:
+		return 0
+	case l.single():
+		return l.end - l.gap
+	default:
+		return 1
 	}
 }
 
@@ -191,6 +238,7 @@ func (l *lap) heldFirst() bool {
 // oldest, stands.
 func (l *lap) slots(k uint32, at position, w guestmem.Slot) uint32 {
 	n, fresh := w.Len(), w == 0 && l.ring.Addr(at.slot) == 0
+	l.mute = false
 	switch {
 	case w.Flags()&guestmem.DescWrite != 0:
 		l.writes = true
@@ -198,6 +246,8 @@ func (l *lap) slots(k uint32, at position, w guestmem.Slot) uint32 {
 		return n
 	case fresh && at.wrap == l.from.wrap:
 		// Not written yet, as the driver's lap before may be but not the present one.
+	case n == 0:
+		l.mute = true
 	case k == 0:
 		// The driver writes its next chain here and has not shown it: address and length
 		// are that chain's already, the flags not.

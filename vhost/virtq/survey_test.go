@@ -5,6 +5,7 @@ import (
 
 	"baton/vhost/guestmem"
 	"baton/vhost/virtq"
+	"baton/vhost/virtq/drivertest"
 
 	"pgregory.net/rapid"
 )
@@ -78,21 +79,9 @@ func (r *restarts) step(t *testing.T, rt *rapid.T) {
 	switch rapid.IntRange(0, 2).Draw(rt, "who") {
 	case 0:
 		for range rapid.IntRange(1, 12).Draw(rt, "push") {
-			slots := rapid.IntRange(1, r.most).Draw(rt, "slots")
-			if r.pack.Free() < slots {
+			if !r.put(rapid.IntRange(1, r.most).Draw(rt, "slots"), flags) {
 				break
 			}
-			id := r.pushed % r.pack.Num
-			for i := range slots { // table entries id, id+1, ...
-				d := guestmem.Desc{Addr: at(dataOff), Len: 120, Flags: flags}
-				if i < slots-1 {
-					d.Flags |= next
-					d.Next = uint16((id + i + 1) % r.pack.Num)
-				}
-				r.pack.SetDesc((id+i)%r.pack.Num, d)
-			}
-			r.pack.Put(uint16(id))
-			r.pushed++
 		}
 		r.pack.Publish()
 	case 1:
@@ -120,6 +109,33 @@ func (r *restarts) step(t *testing.T, rt *rapid.T) {
 	if r.q.Broken() != virtq.ReasonNone {
 		rt.Fatal(r.q.Broken())
 	}
+}
+
+// put puts the next chain in, if it has room.
+func (r *restarts) put(slots int, flags uint16) bool {
+	if r.pack.Free() < slots {
+		return false
+	}
+	id := r.pushed % r.pack.Num
+	for i := range slots { // table entries id, id+1, ...
+		d := guestmem.Desc{Addr: at(dataOff), Len: 120, Flags: flags}
+		if i < slots-1 {
+			d.Flags |= next
+			d.Next = uint16((id + i + 1) % r.pack.Num)
+		}
+		r.pack.SetDesc((id+i)%r.pack.Num, d)
+	}
+	r.pack.Put(uint16(id))
+	r.pushed++
+	return true
+}
+
+// push has the driver show up to n more chains of one slot.
+func (r *restarts) push(n int) {
+	for range n {
+		r.put(1, 0)
+	}
+	r.pack.Publish()
 }
 
 // restart makes a new device and tells whether it knew where to go on.
@@ -344,5 +360,90 @@ func TestRestartBelievesBase(t *testing.T) {
 	}
 	if i, err := q.Indices(); err != nil || i.UsedKnown || i.AvailKnown {
 		t.Errorf("indices %+v %v", i, err)
+	}
+}
+
+// A ring's back end dies again and again, and meanwhile the front end empties it from where
+// it last did so on, as QEMU does if the driver kicks while nobody is connected, and names
+// that place as base, however old it is. The ring goes on: every chain comes back once, in
+// order, and what was put in after the last death is taken.
+func TestRestartWhereTheFrontEndEmptiedTheRing(t *testing.T) {
+	g := newPackedRig(t, 8, nil)
+	rapid.Check(t, func(rt *rapid.T) {
+		num := rapid.IntRange(3, 12).Draw(rt, "num")
+		g.renew(t, num)
+		r := restarts{rig: g, most: 1}
+		qemu := emptier{slot: 0, wrap: true}
+		for range rapid.IntRange(1, 30).Draw(rt, "lives") {
+			for range rapid.IntRange(0, 6).Draw(rt, "steps") {
+				r.step(t, rt)
+			}
+			switch before := r.pushed; rapid.IntRange(0, 2).Draw(rt, "death") {
+			case 0: // it slept, and the kick of the next chain reaches the front end
+				r.take()
+				r.push(1)
+				qemu.empty(r.pack)
+				r.push(rapid.IntRange(0, 3).Draw(rt, "late"))
+			case 1: // it polled
+				r.push(rapid.IntRange(0, 12).Draw(rt, "late"))
+			case 2: // it slept, and the kick comes late
+				r.take()
+				r.push(2)
+				if r.pushed-before == 2 && int(qemu.slot) != r.pack.Next && qemu.holds(r.pack) {
+					qemu.empty(r.pack)
+				}
+			}
+			stale := r.cfg
+			stale.Base = uint32(qemu.word())
+			q, err := virtq.New(r.table, stale, nil)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			r.q = q
+			for r.take() != nil {
+			}
+			for r.back < r.pushed {
+				id, _, ok := r.pack.TakeUsed()
+				if !ok {
+					rt.Fatalf("base %#x: at %#x: %d of %d chains came back", stale.Base, q.State(), r.back, r.pushed)
+				}
+				if int(id) != r.back%num {
+					rt.Fatalf("id %d came back, want %d", id, r.back%num)
+				}
+				r.back++
+			}
+		}
+	})
+}
+
+// emptier is a front end's own place in a packed ring.
+type emptier struct {
+	slot uint16
+	wrap bool
+}
+
+func (e *emptier) word() uint16 {
+	if e.wrap {
+		return e.slot | 1<<15
+	}
+	return e.slot
+}
+
+func (e *emptier) holds(ring *drivertest.Packed) bool {
+	f := ring.Slot(int(e.slot)).Flags()
+	return (f&availBit != 0) == e.wrap && (f&usedBit != 0) != e.wrap
+}
+
+// empty gives all chains of one slot back, without a length.
+func (e *emptier) empty(ring *drivertest.Packed) {
+	for e.holds(ring) {
+		flags := uint16(0)
+		if e.wrap {
+			flags = availBit | usedBit
+		}
+		ring.Raw(int(e.slot), guestmem.Desc{Addr: at(dataOff), Flags: flags, Next: ring.Slot(int(e.slot)).ID()})
+		if e.slot++; int(e.slot) == ring.Num {
+			e.slot, e.wrap = 0, !e.wrap
+		}
 	}
 }
