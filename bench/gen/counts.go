@@ -29,6 +29,7 @@ type StreamNums struct {
 	Missing   uint64 `json:"missing"`    // numbers below the highest that arrived that did not
 	Doubles   uint64 `json:"doubles"`    // that came again
 	Reordered uint64 `json:"reordered"`  // that came behind one sent later
+	Paused    uint64 `json:"paused"`     // that were under way while the generator did not run: no latency counts them
 	Corrupt   uint64 `json:"corrupt"`    // with Load.Verify: not as they were sent
 	NewFlows  uint64 `json:"new_flows"`  // begun
 	FirstsIn  uint64 `json:"firsts_in"`  // of them, whose first packet arrived
@@ -66,7 +67,7 @@ func (e *engine) count() {
 	for i := range e.tracks {
 		t := &e.tracks[i]
 		c.Streams[i] = StreamNums{Received: t.received, Bytes: t.bytes, Missing: t.top - t.received, Doubles: t.doubles, Reordered: t.late,
-			Corrupt: t.corrupt, FirstsIn: t.first.Count()}
+			Paused: t.paused, Corrupt: t.corrupt, FirstsIn: t.firsts}
 	}
 	for _, n := range e.ends {
 		for _, s := range n.senders {
@@ -92,7 +93,7 @@ type StreamResult struct {
 	Offered float64    `json:"offered_pps"`  // the rate that was wished for, 0 = as fast as it can
 	Rate    float64    `json:"sent_pps"`     // the rate that was achieved
 	Got     float64    `json:"received_pps"` // of what arrived, over the time of the sending
-	Latency *hist.Hist `json:"latency"`      // cycles from the making of a frame to its arrival
+	Latency *hist.Hist `json:"latency"`      // cycles from the making of a frame to its arrival, but for Paused
 	First   *hist.Hist `json:"first"`        // the same, of new flows' first packets
 }
 

@@ -68,6 +68,8 @@ type engine struct {
 	quiet  bool // sends no more
 
 	begun, ended uint64 // cycles: of what counts, the sending
+	looked       uint64 // cycles: the last look at the clock
+	resumed      uint64 // cycles: the end of the loop's last pause
 	counts       Counts
 
 	asked    atomic.Uint32
@@ -193,13 +195,28 @@ func (e *engine) ask(r request) error {
 	}
 }
 
+// pausesPerSecond: a loop that does not come around in a second's part of this, some ten times
+// what its longest turn takes, was not running.
+const pausesPerSecond = 50_000
+
+// now is the time. What was under way in a pause of the loop's own waited for the loop and
+// not for the system, see tracker.record.
+func (e *engine) now() uint64 {
+	now := tsc.Read()
+	if now-e.looked > e.hz/pausesPerSecond {
+		e.resumed = now
+	}
+	e.looked = now
+	return now
+}
+
 // turn is one look at all ends.
 //
 //	alloc: 0
 func (e *engine) turn() {
 	for _, n := range e.ends {
 		if !e.quiet {
-			now := tsc.Read()
+			now := e.now()
 			for _, s := range n.senders {
 				s.turn(now)
 			}
@@ -217,14 +234,14 @@ func (e *engine) turn() {
 
 // receive counts and frees n.v[:num].
 func (e *engine) receive(n *end, num int) {
-	now := tsc.Read()
+	now := e.now()
 	n.rx += uint64(num)
 	for i := range num {
 		frame := n.v[i&(buf.Burst-1)].Data()
 		inner, s, ok := read(frame)
 		if !ok {
 			n.foreign++
-		} else if !e.tracks[s.tag.stream()].record(frame, inner, s, now) {
+		} else if !e.tracks[s.tag.stream()].record(frame, inner, s, now, e.resumed) {
 			n.stale++
 		}
 	}

@@ -1,8 +1,8 @@
 package gen
 
-// maxBehind is how many packets that are due may wait: what a ring holds. More are given
-// up, so that a delay is not followed by a flood which the switch would be blamed for.
-const maxBehind = 256
+// maxBehind is how many packets that are due may wait: half of what a ring holds. More are
+// given up, so that a delay is not followed by a flood which the switch would be blamed for.
+const maxBehind = 128
 
 // pacer says how many packets are due.
 //

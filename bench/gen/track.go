@@ -20,8 +20,10 @@ type tracker struct {
 	doubles  uint64
 	late     uint64 // after one with a higher number
 	corrupt  uint64
+	firsts   uint64    // first packets of flows
+	paused   uint64    // that were under way while the loop did not run: no latencies
 	latency  hist.Hist // cycles
-	first    hist.Hist // the same, of first packets of flows alone
+	first    hist.Hist // the same, of firsts alone
 
 	local bool     // the stream is sent by this process, which sets the epoch
 	check *checker // nil: frames are not looked at
@@ -63,8 +65,9 @@ func (t *tracker) advance(number uint64) {
 	t.top = number + 1
 }
 
-// record counts a frame of ours that came in at now; false if it is of an epoch before.
-func (t *tracker) record(frame, inner []byte, s seen, now uint64) bool {
+// record counts a frame of ours that came in at now; false if it is of an epoch before. The
+// loop ran without a pause since resumed.
+func (t *tracker) record(frame, inner []byte, s seen, now, resumed uint64) bool {
 	if s.tag.epoch() != t.epoch {
 		if t.local {
 			return false
@@ -78,6 +81,13 @@ func (t *tracker) record(frame, inner []byte, s seen, now uint64) bool {
 		return true
 	}
 	t.bytes += uint64(len(frame))
+	if s.tag.first() {
+		t.firsts++
+	}
+	if s.stamp < resumed {
+		t.paused++
+		return true
+	}
 	t.latency.Record(now - s.stamp)
 	if s.tag.first() {
 		t.first.Record(now - s.stamp)

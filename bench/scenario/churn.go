@@ -88,7 +88,7 @@ func (s shots) churn(ctx context.Context, c report.Case, k churnKind, st gen.Str
 			return err
 		}
 		st.Rate, st.Flows.New = k.rate, k.new
-		r, _, err := s.shoot(st, s.b.Length)
+		r, err := s.shoot(st, s.b.Length)
 		if err != nil {
 			return err
 		}
@@ -98,13 +98,13 @@ func (s shots) churn(ctx context.Context, c report.Case, k churnKind, st gen.Str
 		p99.add(us(0.99))
 		st.Rate, st.Flows.New = 0, allNew // each packet is one's first: trials count these
 		err = s.shotTrial(c, run, func(t *report.Trial) error {
-			r, n, err := s.shoot(st, s.b.Length)
+			r, err := s.shoot(st, s.b.Length)
 			if err != nil {
 				return err
 			}
 			t.Mpps = float64(r.Streams[0].FirstsIn) / r.Length.Seconds() / 1e6
-			t.Cycles = float64(n.Busy) / float64(max(1, n.Rx))
-			t.Busy = s.busy(n, s.b.Length)
+			t.Cycles = r.cycles()
+			t.Busy = s.busy(r, s.b.Length)
 			t.Limited = t.Busy < leastBusy
 			return nil
 		})

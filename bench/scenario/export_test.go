@@ -31,8 +31,8 @@ func (b *Bench) Shoot(st gen.Stream, length time.Duration) (r *gen.Result, n sui
 	if err != nil {
 		return nil, n, err
 	}
-	r, n, err = shots{b, rig}.shoot(st, length)
-	return r, n, errors.Join(err, rig.Close())
+	got, err := shots{b, rig}.shoot(st, length)
+	return got.Result, got.system, errors.Join(err, rig.Close())
 }
 
 func (p *Plan) TestpmdMode() (string, bool)               { return p.testpmdMode() }

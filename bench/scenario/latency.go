@@ -62,7 +62,7 @@ func (s shots) ladder(ctx context.Context, c report.Case, st gen.Stream, ndr flo
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r, _, err := s.shoot(st, s.b.Length)
+		r, err := s.shoot(st, s.b.Length)
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ func (b *Bench) leastMemory(p Plan) (size int, err error) {
 
 // resident is what the system has after a stream.
 func (s shots) resident(st gen.Stream) (size int, err error) {
-	if _, _, err := s.shoot(st, s.b.Length); err != nil {
+	if _, err := s.shoot(st, s.b.Length); err != nil {
 		return 0, err
 	}
 	return machine.Resident(s.rig.System.Process().Pid)

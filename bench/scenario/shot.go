@@ -60,25 +60,34 @@ func (b *Bench) eachSystem(ctx context.Context, c report.Case, p Plan, f func(s 
 	return nil
 }
 
-// shoot has the generator do a stream for a time; the system runs meanwhile only. n is what
-// the system counted, the warm-up included.
-func (s shots) shoot(st gen.Stream, length time.Duration) (r *gen.Result, n suite.Counts, err error) {
+// shot is what came of one.
+type shot struct {
+	*gen.Result
+	system suite.Counts  // the warm-up included
+	waited time.Duration // of the system's pollers, for their CPUs
+}
+
+// shoot has the generator do a stream for a time; the system runs meanwhile only.
+func (s shots) shoot(st gen.Stream, length time.Duration) (got shot, err error) {
 	if err := s.rig.System.Resume(); err != nil {
-		return nil, n, err
+		return got, err
 	}
 	// A paused system answers nothing.
 	defer func() { err = errors.Join(err, s.rig.System.Pause()) }()
 	before, err := s.rig.System.Counts()
 	if err != nil {
-		return nil, n, err
+		return got, err
 	}
-	r, err = s.rig.Load.(*genLoad).gen.Run(gen.Load{Streams: []gen.Stream{st}, WarmUp: shotWarm, Drain: shotDrain}, length)
+	start := s.rig.Waited()
+	got.Result, err = s.rig.Load.(*genLoad).gen.Run(gen.Load{Streams: []gen.Stream{st}, WarmUp: shotWarm, Drain: shotDrain}, length)
 	if err != nil {
-		return nil, n, err
+		return got, err
 	}
+	got.waited = s.rig.Waited() - start
 	after, err := s.rig.System.Counts()
+	got.system = after.Since(before)
 	time.Sleep(shotRest)
-	return r, after.Since(before), err
+	return got, err
 }
 
 // state is the machine's now.
@@ -102,10 +111,23 @@ func lossPart(n gen.StreamResult) float64 {
 // the system, counts as what ended a search.
 const mostLate = 0.02
 
-// busy is the part of a shot that the system was busy in.
-func (s shots) busy(n suite.Counts, length time.Duration) float64 {
-	return min(1, float64(n.Busy)/float64(s.b.Hz)/(shotWarm+length).Seconds())
+// A trial of a search that lost too many packets while the system's pollers waited for their
+// CPUs for so long that the packets of that time fill half a ring says nothing about the
+// system: it is made again, so many times in all.
+const maxTries = 4
+
+// disturbed tells whether that was so.
+func disturbed(waited time.Duration, rate float64) bool {
+	return waited.Seconds()*rate > ringSize/2
 }
+
+// busy is the part of a shot that the system was busy in.
+func (s shots) busy(r shot, length time.Duration) float64 {
+	return min(1, float64(r.system.Busy)/float64(s.b.Hz)/(shotWarm+length).Seconds())
+}
+
+// cycles are the system's for a packet.
+func (r shot) cycles() float64 { return float64(r.system.Busy) / float64(max(1, r.system.Rx)) }
 
 // found is what a search found.
 type found struct {
@@ -118,23 +140,28 @@ type found struct {
 // search finds the highest rate of a stream at which no more than a part is lost.
 func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found, err error) {
 	st.Rate = 0
-	open, _, err := s.shoot(st, s.b.Length)
+	open, err := s.shoot(st, s.b.Length)
 	if err != nil {
 		return f, err
 	}
 	tried := map[float64]found{} // by the rate that was asked for; the longest trials come last
 	search := suite.Search{Max: 1.1 * open.Streams[0].Rate, Length: s.b.Length, Try: func(rate float64, length time.Duration) (bool, error) {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
 		st.Rate = rate
-		r, n, err := s.shoot(st, length)
-		if err != nil {
-			return false, err
+		for try := 1; ; try++ {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			r, err := s.shoot(st, length)
+			if err != nil {
+				return false, err
+			}
+			got := r.Streams[0]
+			tried[rate] = found{rate: got.Rate, cycles: r.cycles(), busy: s.busy(r, length), limited: got.Rate < (1-mostLate)*rate}
+			good := lossPart(got) <= part
+			if good || try == maxTries || !disturbed(r.waited, rate) {
+				return good, nil
+			}
 		}
-		got := r.Streams[0]
-		tried[rate] = found{rate: got.Rate, cycles: float64(n.Busy) / float64(max(1, n.Rx)), busy: s.busy(n, length), limited: got.Rate < (1-mostLate)*rate}
-		return lossPart(got) <= part, nil
 	}}
 	if search.Max == 0 {
 		return f, errors.New("nothing can be sent: the system takes no packets")
@@ -144,25 +171,37 @@ func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found
 }
 
 // shotTrial makes one trial of a case of f, which sets Mpps, Cycles, Busy and Limited, and
-// adds it to the report.
+// adds it to the report. One that is discarded is made once more.
 func (s shots) shotTrial(c report.Case, run int, f func(t *report.Trial) error) error {
+	for range 2 {
+		j, err := s.judged(run, f)
+		if err != nil {
+			return err
+		}
+		if s.b.Add(j.Report(c)); j.Discarded == "" {
+			break
+		}
+	}
+	return nil
+}
+
+// judged makes one trial of f.
+func (s shots) judged(run int, f func(t *report.Trial) error) (j suite.Trial, err error) {
 	var t report.Trial
-	j := suite.Trial{System: s.rig.System.Name(), Run: run}
-	var err error
+	j = suite.Trial{System: s.rig.System.Name(), Run: run}
 	if j.Before, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
-		return err
+		return j, err
 	}
 	begin, stolen := time.Now(), machine.Stolen()
-	if err := f(&t); err != nil {
-		return err
+	if err = f(&t); err != nil {
+		return j, err
 	}
 	j.Length, j.Stolen = time.Since(begin), machine.Stolen()-stolen
 	if j.After, err = machine.Latency(s.b.DUTCPU, s.b.LoadCPU); err != nil {
-		return err
+		return j, err
 	}
 	j.Mpps, j.Cycles, j.BusyPart, j.Packets = t.Mpps, t.Cycles, t.Busy, uint64(t.Mpps*1e6)
 	j.Judge()
 	j.Limited = t.Limited
-	s.b.Add(j.Report(c))
-	return nil
+	return j, nil
 }

@@ -114,9 +114,9 @@ func (r *Rig) move(t Timing, tr *Trial) (n, total Counts, load LoadCounts, err e
 	if err != nil {
 		return
 	}
-	waited, stolen := r.waited(), machine.Stolen()
+	waited, stolen := r.Waited(), machine.Stolen()
 	time.Sleep(t.Length)
-	tr.Waited, tr.Stolen = r.waited()-waited, machine.Stolen()-stolen
+	tr.Waited, tr.Stolen = r.Waited()-waited, machine.Stolen()-stolen
 	after, err := r.System.Counts()
 	if err != nil {
 		return
@@ -132,9 +132,9 @@ func (r *Rig) move(t Timing, tr *Trial) (n, total Counts, load LoadCounts, err e
 	return after.Since(before), end.Since(start), load, r.System.Pause()
 }
 
-// waited is how long the system's pollers waited for their CPUs so far. Of the load's it
+// Waited is how long the system's pollers waited for their CPUs so far. Of the load's it
 // does not matter: it sends less then, or takes less.
-func (r *Rig) waited() (sum time.Duration) {
+func (r *Rig) Waited() (sum time.Duration) {
 	for _, tid := range r.System.Process().Pollers {
 		if w, err := machine.Waited(tid); err == nil {
 			sum += w

@@ -185,10 +185,12 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 	}
 	defer os.RemoveAll(f.Dir)
 	defer machine.FavourSession()()
+	moved, undo := machine.Vacate(append(append([]int{f.DUTCPU}, f.MoreCPUs...), f.LoadCPU)...)
+	defer undo()
 	begin := time.Now()
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: f.Hz,
-		Versions: f.Versions(), Notes: append(f.Notes(), suite.Rules()),
+		Versions: f.Versions(), Notes: append(f.Notes(), machine.Vacated(moved), suite.Rules()),
 	}}}
 	for n, i := range items {
 		if len(items) > 1 {

@@ -12,6 +12,7 @@ import (
 // Defaults and limits of Config.
 const (
 	DefaultSpin     = 50 * time.Microsecond  // a guest that answers at once needs no wake-up (about 5 to 50 us)
+	MaxSpin         = 2 * time.Millisecond   // the same after as much work
 	DefaultPoll     = 200 * time.Microsecond // latency of a port that cannot wake anybody
 	DefaultMaxPoll  = time.Millisecond       // the same after it was silent for long
 	DefaultPunts    = 256                    // frames
