@@ -3,6 +3,7 @@ package gen
 import (
 	"time"
 
+	"baton/bench/tsc"
 	"baton/dataplane/buf"
 	"baton/nic/dpdk"
 )
@@ -64,7 +65,23 @@ func (t *Tracker) Nums() (received, doubles, late, missing uint64) {
 	return t.t.received, t.t.doubles, t.t.late, t.t.top - t.t.received
 }
 
+// Record is of a frame with this number, made at stamp and come at now; it returns how many
+// latencies there are, and packets without one.
+func (t *Tracker) Record(number, stamp, now, resumed uint64) (latencies, paused uint64) {
+	t.t.record(nil, nil, seen{number: number, stamp: stamp}, now, resumed)
+	return t.t.latency.Count(), t.t.paused
+}
+
 const Window = windowBits
+
+// Look has a loop look at the clock, with a pause before; resumed is when the pause ended.
+func Look(pause time.Duration) (resumed, now uint64) {
+	e := newEngine(nil, tsc.Hz(10*time.Millisecond))
+	e.now()
+	time.Sleep(pause)
+	now = e.now()
+	return e.resumed, now
+}
 
 // Engine is the loop on an open port, in the test's own process.
 type Engine struct{ e *engine }

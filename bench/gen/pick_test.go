@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -105,6 +106,23 @@ func TestPacer(t *testing.T) {
 	p.Start(0, 0, 1)
 	if p.Take(0, 0, 32) != 32 || p.Take(0, 0, 32) != 32 {
 		t.Error("without a rate packets are not always due")
+	}
+}
+
+// What was sent before the loop's last pause ended, and came after it, arrived and has no
+// latency.
+func TestTracker_pause(t *testing.T) {
+	var tr gen.Tracker
+	for i, c := range []struct{ stamp, now, resumed, latencies, paused uint64 }{
+		{100, 150, 0, 1, 0}, {160, 9000, 9000, 1, 1}, {9000, 9050, 9000, 2, 1}, {9010, 9060, 9000, 3, 1}, {8999, 9070, 9000, 3, 2},
+	} {
+		latencies, paused := tr.Record(uint64(i), c.stamp, c.now, c.resumed)
+		if received, _, _, _ := tr.Nums(); latencies != c.latencies || paused != c.paused || received != uint64(i+1) {
+			t.Errorf("%+v: %d latencies, %d paused, %d received", c, latencies, paused, received)
+		}
+	}
+	if resumed, now := gen.Look(time.Millisecond); resumed != now {
+		t.Errorf("a pause of a millisecond: resumed at %d, now %d", resumed, now)
 	}
 }
 

@@ -182,5 +182,6 @@ func (o *Options) Notes() []string {
 		"OVS-DPDK: its default settings (exact-match cache with insertion probability 1/100, no SMC, no vectorised parser), bridges and flows that do the same job, no connection tracking.",
 		"testpmd: net_vhost to the other port, io forwarding: no parsing, no lookup, no tunnel. It is the floor of DPDK's vhost library in C.",
 		"VPP has no package in Debian 12 and is not measured.",
+		fmt.Sprintf("A search's trial that lost packets is made again, up to %d times in all, if the system's pollers waited for their CPUs for as long as half a ring takes. Latencies do not count packets that were under way while the generator's loop did not run for 20 us or more.", maxTries),
 	}
 }

@@ -62,6 +62,13 @@ func runCommand(code *int) *cobra.Command {
 		Use: "run SCENARIO...", Short: "Measure scenarios and print a table", Long: long + "\n\nScenarios:\n" + scenarioList("  "),
 		Example: "  baton-bench run encap decap --flows 1,100k --peer ovs-dpdk,testpmd --report out\n  baton-bench run --set quick",
 		RunE: func(c *cobra.Command, names []string) error {
+			done, err := machine.Alone(c.Context(), func() {
+				fmt.Fprintln(os.Stderr, "baton-bench: waits for another benchmark on this machine to end")
+			})
+			if err != nil {
+				return failure{err}
+			}
+			defer done()
 			items, err := f.choose(names, c.Flags().Changed)
 			if err != nil {
 				return err

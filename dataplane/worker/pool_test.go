@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -318,6 +319,7 @@ func TestNothingWakesAfterClose(t *testing.T) {
 // wait for it.
 func TestCachesPopulated(t *testing.T) {
 	const flows = 1 << 16
+	debug.FreeOSMemory() // else what tests before have left may go meanwhile
 	before := resident(t)
 	l := newLab(t, func(c *Config) { c.MaxFlows = flows })
 	l.addPort(1, newDouble(t, "a", port.KindMem, 1)) // until then it may not have begun
