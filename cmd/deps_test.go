@@ -17,6 +17,7 @@ var rooms = map[string]struct {
 	"baton/dataplane/":             {[]string{"baton/dataplane/"}, "everything knows the dataplane; the dataplane knows nobody"},
 	"baton/vhost/":                 {[]string{"baton/vhost/", "baton/dataplane/buf", "baton/dataplane/hdr", "baton/dataplane/port", "baton/dataplane/stats"}, "a port needs buffers, headers, the port interface and counters"},
 	"baton/nic/":                   {[]string{"baton/nic/", "baton/dataplane/buf", "baton/dataplane/hdr", "baton/dataplane/port", "baton/dataplane/stats"}, "a port needs buffers, headers, the port interface and counters"},
+	"baton/upgrade/":               {[]string{"baton/upgrade/", "baton/dataplane/buf", "baton/dataplane/port", "baton/dataplane/stats"}, "the owners of state give and take it; cmd joins them"},
 	"baton/controlplane/":          {[]string{"baton/controlplane/", "baton/config", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "the control plane speaks rules, table names and drop reasons"},
 	"baton/controlplane/model":     {[]string{"baton/dataplane/flow"}, "the model stands below the rest of the control plane"},
 	"baton/controlplane/compile":   {[]string{"baton/controlplane/model", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "compile is pure: a model in, rules out"},
