@@ -39,7 +39,7 @@ type settings struct {
 		CPUs         []int         `yaml:"cpus" default:"0" range:"0..1023" doc:"CPUs to run on: one worker, pinned, for each."`
 		Pin          bool          `yaml:"pin" default:"true" doc:"Pin workers to their CPUs; false leaves them to the scheduler."`
 		BusyPoll     bool          `yaml:"busy_poll" default:"false" doc:"Never sleep: lowest latency, and a core that is always busy."`
-		Spin         time.Duration `yaml:"spin" default:"50us" range:"0s..1s" doc:"How long a worker with nothing to do polls before it sleeps."`
+		Spin         time.Duration `yaml:"spin" default:"50us" range:"0s..1s" doc:"How long a worker with nothing to do polls before it sleeps. After much work it polls for longer, up to 2 ms."`
 		PollInterval time.Duration `yaml:"poll_interval" default:"200us" range:"10us..100ms" doc:"Longest sleep while a device cannot wake the worker."`
 		Flows        int           `yaml:"flows" default:"65536" range:"1024..4194304" doc:"Megaflow cache entries of each worker. Each takes 0.6 KiB, from the start."`
 	} `yaml:"workers"`
