@@ -1,9 +1,11 @@
 package machine
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,41 +18,96 @@ import (
 // rest. Hosts of such pollers keep CPUs for them for the same reason. Where no other CPU is
 // left, the last of cpus takes it all.
 //
-// What the caller starts inherits its CPUs. undo gives each thread those that it had.
+// What the caller starts inherits its CPUs. undo gives each thread those that it had. Which
+// threads of the kernel were moved stands in file until then, for MoveBack, should the
+// caller be killed.
 //
 //	moved: threads of the kernel
-func Vacate(cpus ...int) (moved int, undo func()) {
+func Vacate(file string, cpus ...int) (moved int, undo func()) {
 	// Go's runtime follows the CPUs of the process, but Latency's two sides wait for each other
 	// by polling, each on a CPU that it pins itself to: with one processor of Go's they would
 	// take turns of 10 ms. A number that is set stays.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	before := map[int]unix.CPUSet{}
+	own := map[int]unix.CPUSet{}
 	for more := true; more; { // threads that were started meanwhile
 		more = false
 		tids, _ := threads(os.Getpid()) // none: those that stay disturb
 		for _, tid := range tids {
-			if _, known := before[tid]; !known && moveAway(tid, cpus, before) {
+			if _, known := own[tid]; !known && moveAway(tid, cpus, own) {
 				more = true
 			}
 		}
 	}
-	for _, tid := range kernelThreads() {
-		if moveAway(tid, cpus, before) {
-			moved++
-		}
-	}
-	own := before[os.Getpid()]
-	return moved, func() {
-		for tid, set := range before {
+	kernel := moveKernel(file, cpus)
+	return len(kernel), func() {
+		for tid, set := range kernel {
 			_ = unix.SchedSetaffinity(tid, &set) // it may have ended
 		}
+		_ = os.Remove(file)
+		first := own[os.Getpid()]
 		tids, _ := threads(os.Getpid())
 		for _, tid := range tids {
-			if _, known := before[tid]; !known && own.Count() > 0 {
-				_ = unix.SchedSetaffinity(tid, &own)
+			set, known := own[tid]
+			if !known {
+				set = first
+			}
+			if set.Count() > 0 {
+				_ = unix.SchedSetaffinity(tid, &set)
 			}
 		}
 	}
+}
+
+// movable is a thread of the kernel in a file.
+type movable struct {
+	TID  int         `json:"tid"`
+	Name string      `json:"name"`
+	CPUs unix.CPUSet `json:"cpus"`
+}
+
+// moveKernel moves the kernel's threads, once it is written down where they were.
+func moveKernel(file string, cpus []int) map[int]unix.CPUSet {
+	var all []movable
+	for _, tid := range kernelThreads() {
+		var set unix.CPUSet
+		if unix.SchedGetaffinity(tid, &set) == nil && set.Count() > 1 {
+			all = append(all, movable{tid, threadName(tid), set})
+		}
+	}
+	before := map[int]unix.CPUSet{}
+	raw, err := json.Marshal(all)
+	if err != nil || os.WriteFile(file, raw, 0o600) != nil {
+		return before // better disturbed than a machine that stays changed
+	}
+	for _, m := range all {
+		moveAway(m.TID, cpus, before)
+	}
+	return before
+}
+
+// MoveBack gives the threads of the kernel that a file of Vacate's names their CPUs back.
+// Without the file there is nothing to do.
+func MoveBack(file string) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return
+	}
+	var all []movable
+	if json.Unmarshal(raw, &all) != nil {
+		return
+	}
+	there := kernelThreads()
+	for _, m := range all {
+		if slices.Contains(there, m.TID) && threadName(m.TID) == m.Name {
+			_ = unix.SchedSetaffinity(m.TID, &m.CPUs) // most refuse, as they did before
+		}
+	}
+}
+
+// threadName is a thread's name; empty if it has ended.
+func threadName(tid int) string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", tid))
+	return strings.TrimSpace(string(raw))
 }
 
 // Vacated tells a report's readers of it.

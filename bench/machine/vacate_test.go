@@ -2,6 +2,7 @@ package machine_test
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -21,7 +22,8 @@ func TestVacate(t *testing.T) {
 	if err := unix.SchedGetaffinity(0, &all); err != nil || !all.IsSet(0) || !all.IsSet(1) {
 		t.Skipf("not allowed on CPUs 0 and 1: %v", err)
 	}
-	moved, undo := machine.Vacate(0, 1)
+	file := filepath.Join(t.TempDir(), "moved")
+	moved, undo := machine.Vacate(file, 0, 1)
 	t.Logf("%d threads of the kernel moved", moved)
 	release := make(chan struct{})
 	for range 4 { // each keeps a thread
@@ -57,4 +59,52 @@ func TestVacate(t *testing.T) {
 	undo()
 	check("undone", func(s *unix.CPUSet) bool { return *s == all })
 	close(release)
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the file is still there: %v", err)
+	}
+}
+
+// Who is killed leaves a file by which another gives the kernel's threads their CPUs back.
+func TestMoveBack(t *testing.T) {
+	if runtime.NumCPU() < 2 || os.Geteuid() != 0 {
+		t.Skip("one CPU, or not root")
+	}
+	done, err := machine.Alone(t.Context(), func() {}) // as who measures
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	file := filepath.Join(t.TempDir(), "moved")
+	where := func() map[int]unix.CPUSet {
+		sets := map[int]unix.CPUSet{}
+		for _, tid := range machine.KernelThreads() {
+			var set unix.CPUSet
+			if unix.SchedGetaffinity(tid, &set) == nil {
+				sets[tid] = set
+			}
+		}
+		return sets
+	}
+	before := where()
+	moved, undo := machine.Vacate(file, 0, 1)
+	defer undo()
+	if moved == 0 {
+		t.Skip("the kernel has no thread that may be moved")
+	}
+	differ := 0
+	for tid, set := range where() {
+		if was, ok := before[tid]; ok && was != set {
+			differ++
+		}
+	}
+	if differ == 0 {
+		t.Errorf("%d moved, and all are where they were", moved)
+	}
+	machine.MoveBack(filepath.Join(t.TempDir(), "none"))
+	machine.MoveBack(file)
+	for tid, set := range where() {
+		if was, ok := before[tid]; ok && was != set {
+			t.Errorf("thread %d: may run on %d CPUs, not on %d as before", tid, set.Count(), was.Count())
+		}
+	}
 }

@@ -71,6 +71,9 @@ type OVS struct {
 //
 //	error: ErrNoOVS
 func CheckOVS() error {
+	if os.Geteuid() != 0 {
+		return errors.New("OVS-DPDK runs as root only: run as root, or without it (--peer \"\")")
+	}
 	for _, bin := range []string{"ovsdb-tool", "ovsdb-server", ovsDPDK, "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "nsenter", "ip"} {
 		if _, err := exec.LookPath(bin); err != nil {
 			return fmt.Errorf("%w: no %s", ErrNoOVS, bin)

@@ -48,6 +48,9 @@ func Check() error {
 	if _, err := exec.LookPath(program); err != nil {
 		return ErrNotInstalled
 	}
+	if _, err := exec.LookPath("stdbuf"); err != nil {
+		return errors.New("no stdbuf, through which testpmd's words come at once: install coreutils")
+	}
 	return nil
 }
 

@@ -161,8 +161,8 @@ type Summary struct {
 	Case
 	Peer        string        `json:"peer"`
 	State       machine.State `json:"state"`
-	RatioCycles float64       `json:"ratio_cycles"` // peer's by baton's: above 1 baton is ahead; 0: not known
-	RatioMpps   float64       `json:"ratio_mpps"`   // baton's by peer's: above 1 baton is ahead; 0: not known
+	RatioCycles float64       `json:"ratio_cycles,omitempty"` // peer's by baton's: above 1 baton is ahead; 0, and not in JSON: not known
+	RatioMpps   float64       `json:"ratio_mpps,omitempty"`   // baton's by peer's: the same
 
 	Baton     Side `json:"baton"`
 	PeerSide  Side `json:"peer_side"`

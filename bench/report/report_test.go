@@ -94,6 +94,8 @@ func TestThin(t *testing.T) {
 		"other states":    {[]report.Trial{near(report.Baton, false), far}, true},
 		"discarded":       {[]report.Trial{near(report.Baton, false), near("ovs-dpdk", true)}, true},
 		"alone":           {[]report.Trial{near(report.Baton, false)}, false},
+		"one of two":      {[]report.Trial{near(report.Baton, false), near("ovs-dpdk", false), near("testpmd", true)}, true},
+		"both of two":     {[]report.Trial{near(report.Baton, false), near("ovs-dpdk", false), near("testpmd", false)}, false},
 		"alone discarded": {[]report.Trial{near(report.Baton, true)}, true},
 	} {
 		if got := (&report.Report{Trials: c.trials}).Thin(); len(got) > 0 != c.thin || len(got) > 1 {

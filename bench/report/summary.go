@@ -35,22 +35,42 @@ func Alone(trials []Trial) (all []Summary) {
 	return all
 }
 
-// Thin is the cases that have no state in which baton, and a peer if it has any, have
-// trials that count.
-func (r *Report) Thin() (cases []Case) {
-	done, beside := map[Case]bool{}, map[Case]bool{}
+// Lack is a comparison that is missing: of a case with a peer, or of baton alone.
+type Lack struct {
+	Case
+	Peer string // "": it has none
+}
+
+func (l Lack) String() string {
+	if l.Peer == "" {
+		return l.Case.String()
+	}
+	return l.Case.String() + ", beside " + l.Peer
+}
+
+// Thin is what has no state in which baton, and the peer if there is one, have trials that
+// count.
+func (r *Report) Thin() (lacks []Lack) {
+	done, beside := map[Lack]bool{}, map[Case]bool{}
 	for _, s := range Summarize(r.Trials) {
-		beside[s.Case], done[s.Case] = true, done[s.Case] || s.RatioMpps > 0
+		beside[s.Case] = true
+		done[Lack{s.Case, s.Peer}] = done[Lack{s.Case, s.Peer}] || s.RatioMpps > 0
 	}
 	for _, s := range Alone(r.Trials) {
-		done[s.Case] = done[s.Case] || !beside[s.Case] && s.Baton.Mpps.Num > 0
-	}
-	for _, t := range r.Trials {
-		if !done[t.Case] && !slices.Contains(cases, t.Case) {
-			cases = append(cases, t.Case)
+		if !beside[s.Case] {
+			done[Lack{s.Case, ""}] = done[Lack{s.Case, ""}] || s.Baton.Mpps.Num > 0
 		}
 	}
-	return cases
+	for _, t := range r.Trials {
+		l := Lack{t.Case, t.System}
+		if t.System == Baton {
+			l.Peer = ""
+		}
+		if ok, asked := done[l]; asked && !ok && !slices.Contains(lacks, l) {
+			lacks = append(lacks, l)
+		}
+	}
+	return lacks
 }
 
 // groups are trials of one case and state each, in their order.

@@ -52,11 +52,11 @@ func tooFew(peers []string, free int) error {
 	return fmt.Errorf("--peer %s needs %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d; without so many run %s", asked, need, free, need, strings.Join(instead, ", or "))
 }
 
-// Settle checks what is asked for of the items against the machine, and fills in what the
-// machine decides.
+// Check checks what is asked for of the items against what the machine has, whatever else
+// runs on it.
 //
 //	error: what is wrong, and what can be run instead
-func (o *Options) Settle(items []Item) error {
+func (o *Options) Check(items []Item) error {
 	loads := len(items) == 0 || slices.ContainsFunc(items, func(i Item) bool { _, ok := i.Scenario.(alone); return !ok })
 	if !loads {
 		o.Peers = nil
@@ -81,6 +81,14 @@ func (o *Options) Settle(items []Item) error {
 			return fmt.Errorf("%w: this one has %d (--dut-cpu, --load-cpu); with one, run the benchmarks beside the code (make microbench)", err, runtime.NumCPU())
 		}
 	}
+	return nil
+}
+
+// Settle fills in what the machine decides, once nobody else measures on it; Check has
+// passed.
+//
+//	error: too few huge pages, and what can be run instead
+func (o *Options) Settle() error {
 	free := machine.FreeHugePages()
 	o.Huge = free >= o.hugePages()
 	if slices.Contains(o.Peers, OVS) && !o.Huge {
@@ -103,8 +111,8 @@ func (o *Options) check() error {
 			return fmt.Errorf("frames of %d bytes: want %d to %d, or imix", int(s), gen.MinSize, gen.MaxSize)
 		}
 	}
-	if o.Runs < 1 || o.Length <= 0 {
-		return errors.New("want at least one run, and a length above 0")
+	if o.Runs < 1 || o.Length < shortest {
+		return fmt.Errorf("want at least one run, and trials of %v or longer", shortest)
 	}
 	var peers []string
 	for _, p := range o.Peers { // "" is nobody, and twice is once
@@ -123,6 +131,9 @@ func (o *Options) check() error {
 	}
 	return nil
 }
+
+// shortest is the length of a trial below which a burst more or less decides.
+const shortest = 10 * time.Millisecond
 
 // maxFlows is what the ports of a generator's frames can tell apart.
 const maxFlows = 1 << 24

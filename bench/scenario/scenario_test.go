@@ -59,7 +59,7 @@ func TestOptions_refused(t *testing.T) {
 	}
 	for name, want := range map[string]string{"rules": "at most 262144", "decap": "at most 100000 flows", "pvp": "run encap"} {
 		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Flows: []int{1e6}}
-		if err := o.Settle(one(name)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := o.Check(one(name)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s of 1 M flows: %v", name, err)
 		}
 	}
@@ -67,6 +67,7 @@ func TestOptions_refused(t *testing.T) {
 		"want 1 to 16777216":       func(o *scenario.Options) { o.Flows = []int{0} },
 		"want 64 to 1518, or imix": func(o *scenario.Options) { o.Sizes = []report.Size{1519} },
 		"at least one run":         func(o *scenario.Options) { o.Runs = 0 },
+		"10ms or longer":           func(o *scenario.Options) { o.Length = time.Millisecond },
 		"need a CPU each":          func(o *scenario.Options) { o.LoadCPU = 0 },
 		"CPU 1000":                 func(o *scenario.Options) { o.LoadCPU = 1000 },
 		"baton alone":              func(o *scenario.Options) { o.Peers = []string{"nobody"} },
@@ -74,7 +75,7 @@ func TestOptions_refused(t *testing.T) {
 	} {
 		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second}
 		change(&o)
-		if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), want) {
+		if err := o.Check(nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}
@@ -100,15 +101,17 @@ func TestOptions_nothingInstalled(t *testing.T) {
 	t.Setenv("PATH", dir)
 	for _, peers := range [][]string{{scenario.OVS}, {scenario.Testpmd}, nil} {
 		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Peers: peers}
-		if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), "make packages-lab") || !strings.Contains(err.Error(), "can be run") {
+		if err := o.Check(nil); err == nil || !strings.Contains(err.Error(), "make packages-lab") || !strings.Contains(err.Error(), "can be run") {
 			t.Errorf("%v: %v", peers, err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "dpdk-testpmd"), []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, bin := range []string{"dpdk-testpmd", "stdbuf"} {
+		if err := os.WriteFile(filepath.Join(dir, bin), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second, Peers: []string{scenario.OVS}}
-	if err := o.Settle(nil); err == nil || !strings.Contains(err.Error(), "can be run: --peer testpmd, --peer \"\"") {
+	if err := o.Check(nil); err == nil || !strings.Contains(err.Error(), "can be run: --peer testpmd, --peer \"\"") {
 		t.Errorf("testpmd alone: %v", err)
 	}
 }

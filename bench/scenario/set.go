@@ -43,8 +43,8 @@ func Sets() []Set {
 				{Scenario: flows{}, Flows: []int{100_000}},
 				{Scenario: workers{}, Flows: []int{1000}},
 				{Scenario: rules{}, Flows: []int{10_000}, Runs: 3},
-				{Scenario: ndr, Flows: []int{1000}, Runs: 1}, {Scenario: pdr, Flows: []int{1000}, Runs: 1},
-				{Scenario: latency{}, Runs: 1}, {Scenario: churn{}, Runs: 1}, {Scenario: memory{}, Runs: 1}, {Scenario: loopgap{}, Runs: 1},
+				{Scenario: ndr, Flows: []int{1000}, Runs: 3}, {Scenario: pdr, Flows: []int{1000}, Runs: 3},
+				{Scenario: latency{}, Runs: 3}, {Scenario: churn{}, Runs: 3}, {Scenario: memory{}, Runs: 1}, {Scenario: loopgap{}, Runs: 1},
 			},
 		},
 		{

@@ -48,7 +48,7 @@ func alone(t *testing.T) *scenario.Bench {
 	b := &scenario.Bench{Log: &log, Report: &report.Report{}, Options: scenario.Options{
 		DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: 50 * time.Millisecond, Flows: []int{100}, Dir: dir,
 	}}
-	if err := b.Settle(nil); err != nil {
+	if err := errors.Join(b.Check(nil), b.Settle()); err != nil {
 		t.Fatal(err)
 	}
 	return b

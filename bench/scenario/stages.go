@@ -26,19 +26,40 @@ func (b *Bench) addStages(c report.Case, p Plan, rigs []*suite.Rig) error {
 	}
 	for _, r := range rigs {
 		if s, ok := r.System.(batonSystem); ok {
-			t, shares, err := b.profile(c, p, r, s.d)
-			if errors.Is(err, dut.ErrNoWorker) { // too little was seen: the figures stand without
-				fmt.Fprintf(b.Log, "%s: no stages: %v\n", c, err)
-				continue
-			}
-			if err != nil {
+			if err := b.stagesOf(c, p, r, s.d); err != nil {
 				return fmt.Errorf("stages of %s: %w", c, err)
-			}
-			if cycles := b.median(t); cycles > 0 {
-				b.tellStages(c, t.State(), dut.Cycles(shares, cycles, t.Busy))
 			}
 		}
 	}
+	return nil
+}
+
+// stagesTries is how often a profile is taken until it is of a state that has trials which
+// count, and counts itself.
+const stagesTries = 3
+
+// stagesOf does it for one system. The figures stand without if nothing comes of it.
+func (b *Bench) stagesOf(c report.Case, p Plan, r *suite.Rig, d *dut.Process) error {
+	why := ""
+	for range stagesTries {
+		t, shares, err := b.profile(c, p, r, d)
+		if err != nil && !errors.Is(err, dut.ErrNoWorker) { // too little was seen
+			return err
+		}
+		cycles := b.median(t)
+		switch {
+		case err != nil:
+			why = err.Error()
+		case t.Discarded:
+			why = t.Why
+		case cycles == 0:
+			why = fmt.Sprintf("the profile is of the machine's %s state, the trials are not", t.State())
+		default:
+			b.tellStages(c, t.State(), dut.Cycles(shares, cycles, t.Busy))
+			return nil
+		}
+	}
+	fmt.Fprintf(b.Log, "%s: no stages: %s, the last of %d times\n", c, why, stagesTries)
 	return nil
 }
 

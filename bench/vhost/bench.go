@@ -24,7 +24,7 @@ func bench(o options) (*report.Report, error) {
 	}
 	defer os.RemoveAll(dir)
 	defer machine.FavourSession()()
-	moved, undo := machine.Vacate(o.backCPU, o.vmCPU)
+	moved, undo := machine.Vacate(filepath.Join(dir, "moved-threads"), o.backCPU, o.vmCPU)
 	defer undo()
 	r := &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: o.hz, Notes: append(o.notes(), machine.Vacated(moved)),

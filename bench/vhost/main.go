@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -62,11 +63,19 @@ func run(args []string) int {
 	c := &cobra.Command{
 		Use: "baton-bench-vhost", Short: "baton's vhost back end beside DPDK's", Long: long,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(*cobra.Command, []string) error {
-			if err := o.settle(); err != nil {
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
 				return err
 			}
 			started = true
+			done, err := machine.Alone(c.Context(), func() {
+				fmt.Fprintln(os.Stderr, "baton-bench-vhost: waits for another benchmark on this machine to end")
+			})
+			if err != nil {
+				return err
+			}
+			defer done()
+			o.settle()
 			r, err := bench(o)
 			if err != nil {
 				return err
@@ -80,7 +89,7 @@ func run(args []string) int {
 	}
 	o.flags(c)
 	c.SetArgs(args)
-	err := c.Execute()
+	err := c.ExecuteContext(context.Background())
 	if err == nil {
 		return code
 	}
@@ -108,18 +117,14 @@ func (o *options) flags(c *cobra.Command) {
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of baton's last back end to this file (it costs speed)")
 }
 
-// settle checks o and fills in what is left.
-func (o *options) settle() error {
+// settle fills in what is left, once nobody else measures; validate has passed.
+func (o *options) settle() {
 	if o.quick {
 		o.sizes, o.length = []int{64}, 300*time.Millisecond
-	}
-	if err := o.validate(); err != nil {
-		return err
 	}
 	o.huge = machine.FreeHugePages() >= hugePages
 	o.rt = machine.Favour(0) == nil
 	o.hz = tsc.Hz(50 * time.Millisecond)
-	return nil
 }
 
 // validate tells what is wrong with what the command line says.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -62,6 +63,10 @@ func runCommand(code *int) *cobra.Command {
 		Use: "run SCENARIO...", Short: "Measure scenarios and print a table", Long: long + "\n\nScenarios:\n" + scenarioList("  "),
 		Example: "  baton-bench run encap decap --flows 1,100k --peer ovs-dpdk,testpmd --report out\n  baton-bench run --set quick",
 		RunE: func(c *cobra.Command, names []string) error {
+			items, err := f.choose(names, c.Flags().Changed)
+			if err != nil {
+				return err
+			}
 			done, err := machine.Alone(c.Context(), func() {
 				fmt.Fprintln(os.Stderr, "baton-bench: waits for another benchmark on this machine to end")
 			})
@@ -69,8 +74,8 @@ func runCommand(code *int) *cobra.Command {
 				return failure{err}
 			}
 			defer done()
-			items, err := f.choose(names, c.Flags().Changed)
-			if err != nil {
+			clearUp(os.TempDir())
+			if err := f.Settle(); err != nil {
 				return err
 			}
 			r, err := f.measure(c.Context(), items)
@@ -145,7 +150,7 @@ func (f *flags) choose(names []string, given func(flag string) bool) (items []sc
 	if err := writable("--profile", f.Profile); err != nil {
 		return nil, err
 	}
-	return items, f.Settle(items)
+	return items, f.Check(items)
 }
 
 // read reads what is text.
@@ -187,12 +192,16 @@ func parseCount(s string) (int, error) {
 //	error: what went wrong; what was measured before is in the report, which is nil if
 //	nothing was
 func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.Report, err error) {
-	if f.Dir, err = os.MkdirTemp("", "baton-bench-"); err != nil {
+	if f.Dir, err = os.MkdirTemp("", runDir); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(f.Dir)
+	// DPDK leaves a folder for each process behind: not in /var/run.
+	if err := os.Setenv("RUNTIME_DIRECTORY", f.Dir); err != nil {
+		return nil, err
+	}
 	defer machine.FavourSession()()
-	moved, undo := machine.Vacate(append(append([]int{f.DUTCPU}, f.MoreCPUs...), f.LoadCPU)...)
+	moved, undo := machine.Vacate(filepath.Join(f.Dir, movedFile), append(append([]int{f.DUTCPU}, f.MoreCPUs...), f.LoadCPU)...)
 	defer undo()
 	begin := time.Now()
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{

@@ -30,7 +30,8 @@ baton is ahead).
 It needs two CPUs, best with nothing else to do, root, and huge pages
 (scripts/huge-pages 840).
 
-An interrupt ends what runs and reports what was measured until then.
+An interrupt, or the end of the terminal, ends what runs and reports what was measured
+until then. Of two at once the second waits for the first.
 
 Exit codes: 0 done; 1 not done; 2 bad usage, or something that the machine lacks; 3 done,
 but a case has no trial of one of the systems that counts.`
@@ -40,7 +41,7 @@ func main() {
 	dut.RunChild()
 	gen.RunChild()
 	loopgap.RunChild()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "baton-bench: interrupted: ending what runs; interrupt again to end at once")
 		stop() // the next one kills; children end with this process
