@@ -8,6 +8,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"baton/dataplane/buf"
+	"baton/dataplane/buf/buftest"
 	"baton/dataplane/flow"
 	"baton/dataplane/hdr"
 	"baton/dataplane/overlay"
@@ -115,10 +117,7 @@ func TestHostile45(t *testing.T) {
 		wantDrop(t, c.name, c.f, c.want)
 	}
 	inner := innerFrame(64)
-	wantInner(t, "right UDP checksum", edited(t, func(f []byte) {
-		p := hdr.Pseudo(f[atIP+12:atIP+16], f[atIP+16:atIP+20], 17, len(f)-atUDP)
-		binary.BigEndian.PutUint16(f[atUDP+6:], hdr.Finish(hdr.Sum(f[atUDP:], p)))
-	}), inner)
+	wantInner(t, "right UDP checksum", withSum(good), inner)
 	wantInner(t, "outer padding", append(edited(t, func([]byte) {}), 1, 2, 3, 4, 5), inner)
 	wantInner(t, "broadcast MAC", edited(t, func(f []byte) { copy(f, "\xff\xff\xff\xff\xff\xff") }), inner)
 }
@@ -305,28 +304,110 @@ func TestSegmentsAreRefused(t *testing.T) {
 	b.NbSegs = 1
 }
 
-// FuzzReceive: no frame makes Receive panic or leave its bounds, and what it
-// delivers is what another codec finds in the frame.
+// met are peers that were heard of before, as the short way wants it.
+func met() *overlay.Peers {
+	p := peers()
+	p.Has(peerIP)
+	p.Has(peerIP + 1)
+	return p
+}
+
+// withSum is f with a right outer UDP checksum.
+func withSum(f []byte) []byte {
+	f = append([]byte(nil), f...)
+	f[atUDP+6], f[atUDP+7] = 0, 0
+	p := hdr.Pseudo(f[atIP+12:atIP+16], f[atIP+16:atIP+20], 17, len(f)-atUDP)
+	binary.BigEndian.PutUint16(f[atUDP+6:], hdr.Finish(hdr.Sum(f[atUDP:], p)))
+	return f
+}
+
+// TestReceiveReadsNoFurther: of frames of all lengths, however they end, Receive reads no
+// byte behind the end, and says what it says where there are some.
+func TestReceiveReadsNoFurther(t *testing.T) {
+	good := outerFrame(t, innerFrame(100))
+	e, edge, peers := endpoint(t, 1500), buftest.NewEdge(t), met()
+	check := func(f []byte) {
+		roomy := newBuf(t, f)
+		var want, k flow.Key
+		verdict, reason := e.Receive(roomy, peers, &want)
+		buftest.Inside(t, func() {
+			b := edge.Lay(f)
+			if v, r := e.Receive(b, peers, &k); v != verdict || r != reason || k != want || string(b.Data()) != string(roomy.Data()) {
+				t.Errorf("%x: %v, %v, %v; at the edge %v, %v, %v, %x", f, verdict, reason, want, v, r, k, b.Data())
+			}
+		}, edge)
+	}
+	for _, whole := range [][]byte{
+		good,
+		withSum(good),
+		withOptions(good, []byte{1, 2, 3, 1, 0, 0, 0, 0}),
+		withOptions(good, nil),
+		arpRequest(t, ourIP),
+		echoRequest(t),
+	} {
+		for n := range len(whole) + 1 {
+			f := append([]byte(nil), whole[:n]...)
+			check(f)
+			if n < atIP+20 || f[12] != 8 || f[13] != 0 {
+				continue
+			}
+			// Lengths that say that this is all take it as far as can be.
+			binary.BigEndian.PutUint16(f[atIP+2:], uint16(n-atIP))
+			switch {
+			case f[atIP+9] == 1 && n >= atUDP+4:
+				fixICMP(f)
+			case f[atIP+9] == 17 && n >= atUDP+8:
+				summed := f[atUDP+6]|f[atUDP+7] != 0
+				binary.BigEndian.PutUint16(f[atUDP+4:], uint16(n-atUDP))
+				if summed {
+					f = withSum(f)
+				}
+			}
+			fixIP(f)
+			check(f)
+		}
+	}
+}
+
+// FuzzReceive: no frame makes Receive panic or leave its bounds, both ways to receive agree,
+// and what it delivers is what another codec finds in the frame.
 func FuzzReceive(f *testing.F) {
 	f.Add(outerFrame(f, innerFrame(64)))
+	f.Add(withSum(outerFrame(f, innerFrame(64))))
+	wrong := outerFrame(f, innerFrame(64))
+	wrong[atUDP+7] = 0x10
+	f.Add(wrong)
 	f.Add(withOptions(outerFrame(f, innerFrame(20)), []byte{1, 2, 3, 1, 0, 0, 0, 0}))
 	f.Add(arpRequest(f, ourIP))
 	f.Add(echoRequest(f))
 	e := endpoint(f, 1500)
-	pool := newBuf(f, nil)
+	edge, plain := buftest.NewEdge(f), buftest.NewEdge(f)
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if !pool.SetFrame(frame) {
+		if len(frame) > buf.DefaultDataRoom {
 			t.Skip("longer than a buffer")
 		}
-		var k flow.Key
-		v, r := e.Receive(pool, peers(), &k)
+		b, twin := edge.Lay(frame), plain.Lay(frame)
+		b.OlFlags, twin.OlFlags = buf.RxL4Good, buf.RxL4Good
+		var k, want flow.Key
+		var v, verdict overlay.Verdict
+		var r, reason stats.DropReason
+		buftest.Inside(t, func() {
+			v, r = e.Receive(b, met(), &k)
+			verdict, reason = e.General(twin, met(), &want)
+		}, edge, plain)
 		if (v == overlay.Drop) != (r != stats.DropNone) {
 			t.Fatalf("verdict %v with reason %v", v, r)
 		}
+		if v != verdict || r != reason {
+			t.Fatalf("%x: %v, %v, the plain way %v, %v", frame, v, r, verdict, reason)
+		}
+		if v != overlay.Drop && (k != want || string(b.Data()) != string(twin.Data()) || b.OlFlags != twin.OlFlags) {
+			t.Fatalf("%x:\n%v %x, the plain way\n%v %x", frame, k, b.Data(), want, twin.Data())
+		}
 		switch v {
 		case overlay.Reply:
-			if pool.Len() > len(frame) || flow.MAC(pool.Data()[6:12]) != ourMAC {
-				t.Fatalf("reply %x to %x", pool.Data(), frame)
+			if b.Len() > len(frame) || flow.MAC(b.Data()[6:12]) != ourMAC {
+				t.Fatalf("reply %x to %x", b.Data(), frame)
 			}
 		case overlay.Deliver:
 			p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
@@ -334,8 +415,8 @@ func FuzzReceive(f *testing.F) {
 			if !ok {
 				t.Fatalf("delivered, but another codec finds no Geneve in %x", frame)
 			}
-			if g.VNI != k.VNI || string(g.Payload) != string(pool.Data()) || k.TunSrc != peerIP && k.TunSrc != peerIP+1 {
-				t.Fatalf("VNI %#x, source %#x, frame %x; another codec: VNI %#x, frame %x", k.VNI, k.TunSrc, pool.Data(), g.VNI, g.Payload)
+			if g.VNI != k.VNI || string(g.Payload) != string(b.Data()) || k.TunSrc != peerIP && k.TunSrc != peerIP+1 {
+				t.Fatalf("VNI %#x, source %#x, frame %x; another codec: VNI %#x, frame %x", k.VNI, k.TunSrc, b.Data(), g.VNI, g.Payload)
 			}
 		}
 	})
