@@ -2,8 +2,12 @@ package worker
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"baton/dataplane/action"
 	"baton/dataplane/buf"
@@ -85,6 +89,54 @@ func TestTwoHosts(t *testing.T) {
 	eventually(t, "all packets arrive", all)
 	if n := got[0].Load() + got[1].Load(); n != 2*num {
 		t.Errorf("%d of %d arrived; drops %v, %v", n, 2*num, l1.Totals().Drops, l2.Totals().Drops)
+	}
+}
+
+// TestTrainIntoGeneve: frames of one flow but of many sizes, which come in one burst, leave
+// in order, each with outer headers of its own size. They have their tunnel in common, and
+// what is kept of it from one frame to the next must not be the size.
+func TestTrainIntoGeneve(t *testing.T) {
+	l, nic := tunnelLab(t, 1, 2)
+	var left [][]byte
+	var mu sync.Mutex
+	nic.sink(func(f []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		left = append(left, append([]byte(nil), f...))
+	})
+	v := l.addPort(1, newDouble(t, "v", port.KindVhost, 1))
+	v.queues[0].inject(frame(5, 1, 0)) // now the flow is known
+	l.quiet(v)
+	sizes := []int{64, 64, 1400, 64, 65, 65, 1452, 600, 600, 64, 1400, 1400, 64, 66, 64}
+	var train []injected
+	for i, size := range sizes {
+		train = append(train, injected{frame: sized(5, 1, uint64(i+1), size)})
+	}
+	v.queues[0].injectAsking(train...) // at once, and fewer than a burst holds
+	l.quiet(v)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(left) != 1+len(sizes) {
+		t.Fatalf("%d frames left, want %d", len(left), 1+len(sizes))
+	}
+	for i, f := range left[1:] {
+		inner := train[i].frame
+		p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
+		ip4, _ := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
+		udp, _ := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+		g, ok := p.Layer(layers.LayerTypeGeneve).(*layers.Geneve)
+		if !ok {
+			t.Fatalf("frame %d: another codec finds no Geneve in %x", i, f)
+		}
+		if want := len(inner) + overlay.HeaderSize - 14; int(ip4.Length) != want || int(udp.Length) != want-20 || len(f) != want+14 {
+			t.Errorf("frame %d: %d bytes with IPv4 length %d, UDP length %d; want %d, %d, %d", i, len(f), ip4.Length, udp.Length, want+14, want, want-20)
+		}
+		if err, r := ip4.VerifyChecksum(); err != nil || !r.Valid {
+			t.Errorf("frame %d: IPv4 checksum: %v, %+v", i, err, r)
+		}
+		if string(g.Payload) != string(inner) {
+			t.Errorf("frame %d: %x in the tunnel, want %x", i, g.Payload, inner)
+		}
 	}
 }
 
