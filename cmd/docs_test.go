@@ -119,9 +119,14 @@ func TestDocs_MakeTargets(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## `).FindAllStringSubmatch(read(t, "../Makefile"), -1) {
 		targets[m[1]] = true
 	}
+	for _, m := range regexp.MustCompile(`(?m)^(bin/[a-z0-9/ -]+):`).FindAllStringSubmatch(read(t, "../Makefile"), -1) {
+		for _, file := range strings.Fields(m[1]) { // a program is a target by its path
+			targets[file] = true
+		}
+	}
 	// In code only: prose says "make sure" too.
 	code := regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
-	command := regexp.MustCompile(`(?m)^\x60*(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9-]*)`)
+	command := regexp.MustCompile(`(?m)^\x60*(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9/-]*)`)
 	named := 0
 	for _, page := range pages(t) {
 		for _, c := range code.FindAllString(read(t, page), -1) {
