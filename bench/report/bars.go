@@ -7,7 +7,6 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 
 	"baton/bench/machine"
@@ -85,11 +84,11 @@ func (r *Report) cyclesPlot() (*plot.Plot, vg.Length, error) {
 	}
 	p := newPlot("Cycles per packet", "TSC cycles", "")
 	width := vg.Points(10)
-	hue := 0
+	var next [2]int
 	slices.Sort(systems)
 	for i, system := range systems {
 		offset := width * vg.Length(float64(len(systems)-1)/2-float64(i))
-		if err := stack(p, bars, rows, system, width, offset, &hue); err != nil {
+		if err := stack(p, bars, rows, system, width, offset, &next); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -101,7 +100,7 @@ func (r *Report) cyclesPlot() (*plot.Plot, vg.Length, error) {
 }
 
 // stack adds one system's bars, segment behind segment.
-func stack(p *plot.Plot, bars []bar, rows []cell, system string, width, offset vg.Length, hue *int) error {
+func stack(p *plot.Plot, bars []bar, rows []cell, system string, width, offset vg.Length, next *[2]int) error {
 	var below *plotter.BarChart
 	for _, stage := range stageNames(bars, system) {
 		values := make(plotter.Values, len(rows))
@@ -116,24 +115,35 @@ func stack(p *plot.Plot, bars []bar, rows []cell, system string, width, offset v
 		if err != nil {
 			return fmt.Errorf("plot of %s, %s: %w", system, stage, err)
 		}
-		chart.Horizontal, chart.Offset, chart.Color, chart.LineStyle.Width = true, offset, shade(*hue), 0
+		chart.Horizontal, chart.Offset, chart.Color, chart.LineStyle.Width = true, offset, shade(system, next), 0
 		if below != nil {
 			chart.StackOn(below)
 		}
 		below = chart
-		*hue++
 		p.Add(chart)
 		p.Legend.Add(system+": "+stage, chart)
 	}
 	return nil
 }
 
-// shade is colour number i: the palette, then its darker twin, and so on.
-func shade(i int) color.Color {
-	if n := len(plotutil.SoftColors); i%(2*n) < n {
-		return plotutil.SoftColors[i%n]
+// Colours: cold ones for the parts of baton's bars, warm ones and greys for its peers.
+var (
+	ownColours = []color.Color{
+		color.RGBA{8, 48, 107, 255}, color.RGBA{33, 113, 181, 255}, color.RGBA{107, 174, 214, 255}, color.RGBA{0, 109, 91, 255},
+		color.RGBA{65, 171, 93, 255}, color.RGBA{161, 217, 155, 255}, color.RGBA{128, 125, 186, 255}, color.RGBA{188, 189, 220, 255},
 	}
-	return plotutil.DarkColors[i%len(plotutil.DarkColors)]
+	peerColours = []color.Color{color.RGBA{217, 72, 1, 255}, color.RGBA{115, 115, 115, 255}, color.RGBA{253, 174, 107, 255}, color.RGBA{189, 189, 189, 255}}
+)
+
+// shade is the next colour for a part of system's bars; next counts those of baton, and of
+// its peers.
+func shade(system string, next *[2]int) color.Color {
+	of, i := ownColours, &next[0]
+	if system != Baton {
+		of, i = peerColours, &next[1]
+	}
+	*i++
+	return of[(*i-1)%len(of)]
 }
 
 // stageNames are the stages of a system's bars, in the order of those that have most.

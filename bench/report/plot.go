@@ -31,6 +31,7 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.BackgroundColor = color.White
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.ThumbnailWidth = 0.6 * vg.Centimeter
+	p.Legend.Padding = vg.Points(2) // lines would touch
 	p.Add(plotter.NewGrid())
 	return p
 }
