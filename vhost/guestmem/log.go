@@ -49,6 +49,9 @@ func NewLog(fd int, offset, size uint64) (*Log, error) {
 // Size is the log's length in bytes.
 func (l *Log) Size() uint64 { return l.file.Size }
 
+// File is the log's file, which stays the log's, and where in it the log begins.
+func (l *Log) File() (fd int, offset uint64) { return l.file.FD, l.file.MmapOffset }
+
 // Close unmaps the log and closes its file. No ring may use it any more.
 func (l *Log) Close() { l.file.Close() }
 

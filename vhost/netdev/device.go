@@ -69,6 +69,7 @@ type Device struct {
 	reqFD     int
 	late      []peerfd.Late // of former reqFDs
 	connected bool
+	suspended bool // no ring starts, see Suspend
 	closed    bool
 	counts    Counts
 }
@@ -227,7 +228,11 @@ func (d *Device) settle() bool {
 	}
 	s := d.queues[0].rx.Load()
 	now.Up = d.ActiveQueues() > 0 && s != nil && s.enabled && s.ring.Broken() == virtq.ReasonNone
-	old := d.info.Swap(&now)
+	old := d.info.Load()
+	if d.suspended && old != nil {
+		now.Up = old.Up
+	}
+	d.info.Store(&now)
 	return old == nil || old.Up != now.Up || old.MTU != now.MTU
 }
 
