@@ -104,8 +104,10 @@ func TestPacer(t *testing.T) {
 	})
 	var p gen.Pacer
 	p.Start(0, 0, 1)
-	if p.Take(0, 0, 32) != 32 || p.Take(0, 0, 32) != 32 {
-		t.Error("without a rate packets are not always due")
+	for range 2 {
+		if p.Take(0, 0, 32) != 32 {
+			t.Error("without a rate packets are not always due")
+		}
 	}
 }
 

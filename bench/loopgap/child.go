@@ -191,7 +191,7 @@ func (b *bareLoop) gaps(length time.Duration, hz uint64) noted {
 // node is what is allocated: memory with pointers in it, as a control side's is.
 type node struct {
 	next *node
-	data [504]byte
+	_    [504]byte
 }
 
 // allocate allocates rate bytes a second and keeps the last live bytes, until stop is closed.

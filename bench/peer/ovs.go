@@ -25,7 +25,7 @@ const (
 const OVSNIC = "nic"
 
 // ErrNoOVS is the error of StartOVS on a machine without it.
-var ErrNoOVS = errors.New("Open vSwitch with DPDK is not installed: make packages-lab (package openvswitch-switch-dpdk)")
+var ErrNoOVS = errors.New("no Open vSwitch with DPDK is installed: make packages-lab (package openvswitch-switch-dpdk)")
 
 // Names inside an OVS's network namespace.
 const (
