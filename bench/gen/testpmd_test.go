@@ -59,11 +59,16 @@ func TestAgreesWithTestpmd(t *testing.T) {
 	s := stream()
 	s.From = "vm"
 	s.Flows.Num = 1000
+	dropped := uint64(0)
 	for _, rate := range []float64{0, 200e3} {
 		s.Rate = rate
 		command(t, far, "set fwd rxonly")
 		command(t, far, "start")
-		if err := g.Begin(gen.OpenLoad(s)); err != nil {
+		// What a full ring did not take waits at the driver, and goes only while the generator
+		// polls. If testpmd has no CPU for too many polls, it is dropped.
+		l := gen.OpenLoad(s)
+		l.Drain = 300 * time.Millisecond
+		if err := g.Begin(l); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(200 * time.Millisecond)
@@ -72,8 +77,10 @@ func TestAgreesWithTestpmd(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := r.Streams[0]
-		if got := received(t, far, n.Sent); n.Sent == 0 || got != n.Sent {
-			t.Errorf("rate %.0f: %d sent, testpmd received %d", rate, n.Sent, got)
+		out := n.Sent - (r.Ends[0].Dropped - dropped)
+		dropped = r.Ends[0].Dropped
+		if got := received(t, far, out); out == 0 || got != out {
+			t.Errorf("rate %.0f: %d sent, %d of them left, testpmd received %d", rate, n.Sent, out, got)
 		}
 		if due := rate * r.Length.Seconds(); rate > 0 && (float64(n.Sent) > due+2 || float64(n.Sent+n.Missed+n.Refused) < 0.99*due) {
 			t.Errorf("%d sent, %d missed, %d refused of %.0f", n.Sent, n.Missed, n.Refused, due)
