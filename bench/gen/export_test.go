@@ -74,11 +74,11 @@ func (t *Tracker) Record(number, stamp, now, resumed uint64) (latencies, paused 
 
 const Window = windowBits
 
-// Look has a loop look at the clock, with a pause before; resumed is when the pause ended.
-func Look(pause time.Duration) (resumed, now uint64) {
-	e := newEngine(nil, tsc.Hz(10*time.Millisecond))
-	e.now()
-	time.Sleep(pause)
+// Look has a loop look at the clock that did so last so many cycles ago, of as many as a
+// second has; resumed is when its last pause ended.
+func Look(ago, second uint64) (resumed, now uint64) {
+	e := newEngine(nil, second)
+	e.looked = tsc.Read() - ago
 	now = e.now()
 	return e.resumed, now
 }

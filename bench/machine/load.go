@@ -23,6 +23,12 @@ func Waited(tid int) (time.Duration, error) {
 	return time.Duration(waited), nil
 }
 
+// threadName is a thread's name; empty if it has ended.
+func threadName(tid int) string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", tid))
+	return strings.TrimSpace(string(raw))
+}
+
 // FindThread is the thread of a process whose name begins with prefix.
 func FindThread(pid int, prefix string) (tid int, err error) {
 	tids, err := threads(pid)
@@ -30,8 +36,7 @@ func FindThread(pid int, prefix string) (tid int, err error) {
 		return 0, err
 	}
 	for _, tid := range tids {
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", pid, tid))
-		if err == nil && strings.HasPrefix(string(name), prefix) {
+		if strings.HasPrefix(threadName(tid), prefix) {
 			return tid, nil
 		}
 	}

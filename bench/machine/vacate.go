@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,11 +20,11 @@ import (
 // left, the last of cpus takes it all.
 //
 // What the caller starts inherits its CPUs. undo gives each thread those that it had. Which
-// threads of the kernel were moved stands in file until then, for MoveBack, should the
-// caller be killed.
+// threads of the kernel were moved stands in the run's folder until then, for ClearUp,
+// should the caller be killed.
 //
 //	moved: threads of the kernel
-func Vacate(file string, cpus ...int) (moved int, undo func()) {
+func Vacate(runDir string, cpus ...int) (moved int, undo func()) {
 	// Go's runtime follows the CPUs of the process, but Latency's two sides wait for each other
 	// by polling, each on a CPU that it pins itself to: with one processor of Go's they would
 	// take turns of 10 ms. A number that is set stays.
@@ -38,6 +39,7 @@ func Vacate(file string, cpus ...int) (moved int, undo func()) {
 			}
 		}
 	}
+	file := filepath.Join(runDir, movedFile)
 	kernel := moveKernel(file, cpus)
 	return len(kernel), func() {
 		for tid, set := range kernel {
@@ -85,9 +87,9 @@ func moveKernel(file string, cpus []int) map[int]unix.CPUSet {
 	return before
 }
 
-// MoveBack gives the threads of the kernel that a file of Vacate's names their CPUs back.
+// moveBack gives the threads of the kernel that a file of Vacate's names their CPUs back.
 // Without the file there is nothing to do.
-func MoveBack(file string) {
+func moveBack(file string) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return
@@ -102,12 +104,6 @@ func MoveBack(file string) {
 			_ = unix.SchedSetaffinity(m.TID, &m.CPUs) // most refuse, as they did before
 		}
 	}
-}
-
-// threadName is a thread's name; empty if it has ended.
-func threadName(tid int) string {
-	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", tid))
-	return strings.TrimSpace(string(raw))
 }
 
 // Vacated tells a report's readers of it.

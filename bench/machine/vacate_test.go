@@ -2,7 +2,6 @@ package machine_test
 
 import (
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -22,8 +21,8 @@ func TestVacate(t *testing.T) {
 	if err := unix.SchedGetaffinity(0, &all); err != nil || !all.IsSet(0) || !all.IsSet(1) {
 		t.Skipf("not allowed on CPUs 0 and 1: %v", err)
 	}
-	file := filepath.Join(t.TempDir(), "moved")
-	moved, undo := machine.Vacate(file, 0, 1)
+	dir := t.TempDir()
+	moved, undo := machine.Vacate(dir, 0, 1)
 	t.Logf("%d threads of the kernel moved", moved)
 	release := make(chan struct{})
 	for range 4 { // each keeps a thread
@@ -59,13 +58,13 @@ func TestVacate(t *testing.T) {
 	undo()
 	check("undone", func(s *unix.CPUSet) bool { return *s == all })
 	close(release)
-	if _, err := os.Stat(file); !os.IsNotExist(err) {
-		t.Errorf("the file is still there: %v", err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
-// Who is killed leaves a file by which another gives the kernel's threads their CPUs back.
-func TestMoveBack(t *testing.T) {
+// Who is killed leaves a folder by which the next gives the kernel's threads their CPUs back.
+func TestVacate_killed(t *testing.T) {
 	if runtime.NumCPU() < 2 || os.Geteuid() != 0 {
 		t.Skip("one CPU, or not root")
 	}
@@ -74,7 +73,12 @@ func TestMoveBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	file := filepath.Join(t.TempDir(), "moved")
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	dir, err := machine.RunDir()
+	if err != nil {
+		t.Fatal(err)
+	}
 	where := func() map[int]unix.CPUSet {
 		sets := map[int]unix.CPUSet{}
 		for _, tid := range machine.KernelThreads() {
@@ -86,7 +90,7 @@ func TestMoveBack(t *testing.T) {
 		return sets
 	}
 	before := where()
-	moved, undo := machine.Vacate(file, 0, 1)
+	moved, undo := machine.Vacate(dir, 0, 1)
 	defer undo()
 	if moved == 0 {
 		t.Skip("the kernel has no thread that may be moved")
@@ -100,8 +104,10 @@ func TestMoveBack(t *testing.T) {
 	if differ == 0 {
 		t.Errorf("%d moved, and all are where they were", moved)
 	}
-	machine.MoveBack(filepath.Join(t.TempDir(), "none"))
-	machine.MoveBack(file)
+	machine.ClearUp()
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 	for tid, set := range where() {
 		if was, ok := before[tid]; ok && was != set {
 			t.Errorf("thread %d: may run on %d CPUs, not on %d as before", tid, set.Count(), was.Count())

@@ -131,13 +131,13 @@ func (r *Report) ladders(b *strings.Builder) {
 	if len(r.Ladders) == 0 {
 		return
 	}
-	columns := []string{"case", "system", "load", "Mpps"}
+	columns := []string{"case", "system", "state", "load", "Mpps"}
 	for _, p := range Rungs {
 		columns = append(columns, fmt.Sprintf("p%v", p))
 	}
 	table(b, "Latency, microseconds", append(columns, "most", "packets")...)
 	for _, l := range r.Ladders {
-		cells := []string{l.Case.String(), l.System, l.Load, number(l.Mpps)}
+		cells := []string{l.Case.String(), l.System, string(l.State), l.Load, number(l.Mpps)}
 		for _, p := range Rungs {
 			cells = append(cells, l.at(p))
 		}

@@ -153,7 +153,7 @@ func (r *Report) latencyPlot() (*plot.Plot, error) {
 		}
 		part, _, _ := strings.Cut(l.Load, " of ") // the rates differ between systems
 		s := style{place(&loads, l.Case.String()+part), place(&systems, l.System), draw.CircleGlyph{}}
-		if err := line(p, l.System+", "+l.Case.String()+", "+l.Load, s, pts); err != nil {
+		if err := line(p, strings.TrimSuffix(strings.Join([]string{l.System, l.Case.String(), l.Load, string(l.State)}, ", "), ", "), s, pts); err != nil {
 			return nil, err
 		}
 	}

@@ -65,8 +65,19 @@ func (b *Bench) sizes() []report.Size {
 }
 
 // Compare measures a case on baton and all peers, in turns, and adds the trials to the
-// report. A peer that cannot do the case is told about and left out.
-func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) {
+// report.
+func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) error {
+	return b.withRigs(ctx, c, p, func(rigs []*suite.Rig) error {
+		if err := b.takeTurns(ctx, c, p, rigs); err != nil {
+			return err
+		}
+		return b.addStages(c, p, rigs)
+	})
+}
+
+// withRigs starts baton and all peers for a plan and has f use them, which take turns. A
+// peer that cannot do the plan is told about and left out.
+func (b *Bench) withRigs(ctx context.Context, c report.Case, p Plan, f func([]*suite.Rig) error) (err error) {
 	var rigs []*suite.Rig
 	defer func() {
 		for _, r := range rigs {
@@ -88,10 +99,7 @@ func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) (err error) 
 		}
 		rigs = append(rigs, r)
 	}
-	if err := b.takeTurns(ctx, c, p, rigs); err != nil {
-		return err
-	}
-	return b.addStages(c, p, rigs)
+	return f(rigs)
 }
 
 // takeTurns makes rounds of trials until each system has b.Runs that count, but twice as

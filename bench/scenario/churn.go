@@ -59,7 +59,7 @@ func (churn) Run(ctx context.Context, b *Bench) error {
 			for _, size := range b.sizes() {
 				c := report.Case{Scenario: "churn", Variant: k.variant, Flows: flows, Size: size}
 				p := k.plan(flows, size)
-				if err := b.eachSystem(ctx, c, p, func(s shots) error { return s.churn(ctx, c, k, p.Load.Streams[0]) }); err != nil {
+				if err := b.shooters(ctx, c, p, func(all []shots) error { return b.churn(ctx, c, k, p.Load.Streams[0], all) }); err != nil {
 					return err
 				}
 			}
@@ -81,41 +81,36 @@ func (k churnKind) verify(ctx context.Context, b *Bench) error {
 	return b.Verify(ctx, "churn, "+k.variant, k.plan(1, 64), Pass{From: from.Name, To: to.Name, Sent: sent, Open: plainFrame})
 }
 
-func (s shots) churn(ctx context.Context, c report.Case, k churnKind, st gen.Stream) error {
-	p50, p99 := newMeasure(c, s, "first packet, p50", "us"), newMeasure(c, s, "first packet, p99", "us")
-	for run := range s.b.Runs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+// churn measures latency of first packets, and how many flows can begin.
+func (b *Bench) churn(ctx context.Context, c report.Case, k churnKind, st gen.Stream, all []shots) error {
+	var figures []*measure // p50 and p99 of each system
+	for _, s := range all {
+		figures = append(figures, newMeasure(c, s, "first packet, p50", "us"), newMeasure(c, s, "first packet, p99", "us"))
+	}
+	err := b.inTurns(ctx, all, func(i int, s shots, run int) error {
 		st.Rate, st.Flows.New = k.rate, k.new
-		r, err := s.shoot(st, s.b.Length)
+		r, state, err := s.steady(st)
 		if err != nil {
 			return err
 		}
-		first := r.Streams[0].First
-		us := func(q float64) float64 { return float64(first.Quantile(q)) / float64(r.Hz) * 1e6 }
-		p50.add(us(0.5))
-		p99.add(us(0.99))
+		for n, q := range []float64{0.5, 0.99} {
+			figures[2*i+n].add(float64(r.Streams[0].First.Quantile(q))/float64(r.Hz)*1e6, state)
+		}
 		st.Rate, st.Flows.New = 0, allNew // each packet is one's first: trials count these
-		err = s.shotTrial(c, run, func(t *report.Trial) error {
-			r, err := s.shoot(st, s.b.Length)
+		return s.shotTrial(c, run, func(t *report.Trial) error {
+			r, err := s.shoot(st, b.Length)
 			if err != nil {
 				return err
 			}
 			t.Mpps = float64(r.Streams[0].FirstsIn) / r.Length.Seconds() / 1e6
 			t.Cycles = r.cycles()
-			t.Busy = s.busy(r, s.b.Length)
+			t.Busy = s.busy(r, b.Length)
 			t.Limited = t.Busy < leastBusy
 			return nil
 		})
-		if err != nil {
-			return err
-		}
+	})
+	for _, m := range figures {
+		m.done(b)
 	}
-	for _, m := range []*measure{p50, p99} {
-		if err := m.done(s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

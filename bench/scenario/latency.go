@@ -3,9 +3,12 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"baton/bench/gen"
 	"baton/bench/hist"
+	"baton/bench/machine"
 	"baton/bench/report"
 )
 
@@ -29,21 +32,7 @@ func (l latency) Run(ctx context.Context, b *Bench) error {
 		for _, size := range b.sizes() {
 			c := report.Case{Scenario: "latency", Flows: flows, Size: size}
 			p := local(flows, size)
-			err := b.eachSystem(ctx, c, p, func(s shots) error {
-				f, err := s.search(ctx, p.Load.Streams[0], ndr.part)
-				if err != nil {
-					return err
-				}
-				if f.rate == 0 {
-					return fmt.Errorf("packets are lost at the lowest rate too")
-				}
-				for _, load := range loads {
-					if err := s.ladder(ctx, c, p.Load.Streams[0], f.rate, load); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			err := b.shooters(ctx, c, p, func(all []shots) error { return b.latency(ctx, c, p.Load.Streams[0], all) })
 			if err != nil {
 				return err
 			}
@@ -52,34 +41,69 @@ func (l latency) Run(ctx context.Context, b *Bench) error {
 	return nil
 }
 
-// ladder measures one load, as often as trials are asked for, and puts all packets together.
-func (s shots) ladder(ctx context.Context, c report.Case, st gen.Stream, ndr float64, load int) error {
-	var all hist.Hist
-	var rates []float64
-	st.Rate = ndr * float64(load) / 100
-	hz := uint64(0)
-	for range s.b.Runs {
-		if err := ctx.Err(); err != nil {
-			return err
+// latency finds each system's no-drop rate and climbs the loads.
+func (b *Bench) latency(ctx context.Context, c report.Case, st gen.Stream, all []shots) error {
+	ndrs := make([]float64, len(all))
+	for i, s := range all {
+		f, err := s.search(ctx, st, ndr.part)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rig.System.Name(), err)
 		}
-		r, err := s.shoot(st, s.b.Length)
+		if ndrs[i] = f.rate; f.rate == 0 {
+			return fmt.Errorf("%s: packets are lost at the lowest rate too", s.rig.System.Name())
+		}
+	}
+	for _, load := range loads {
+		steps := make([]step, len(all))
+		err := b.inTurns(ctx, all, func(i int, s shots, _ int) error {
+			st.Rate = ndrs[i] * float64(load) / 100
+			return steps[i].shoot(s, st)
+		})
 		if err != nil {
 			return err
 		}
-		all.Merge(r.Streams[0].Latency)
-		rates, hz = append(rates, r.Streams[0].Rate/1e6), r.Hz
+		for i, s := range all {
+			steps[i].done(s, c, fmt.Sprintf("%d %% of %.2f Mpps", load, ndrs[i]/1e6))
+		}
 	}
-	state, err := s.state()
+	return nil
+}
+
+// step is one load on one system: all its packets, by the machine's state.
+type step struct {
+	hists map[machine.State]*hist.Hist
+	rates map[machine.State][]float64
+	hz    uint64
+}
+
+// shoot adds the packets of a shot.
+func (x *step) shoot(s shots, st gen.Stream) error {
+	r, state, err := s.steady(st)
 	if err != nil {
 		return err
 	}
-	l := report.Ladder{Case: c, System: s.rig.System.Name(), State: state, Load: fmt.Sprintf("%d %% of %.2f Mpps", load, ndr/1e6),
-		Mpps: report.FigureOf(rates).Median, Count: all.Count(), Max: float64(all.Max()) / float64(hz) * 1e9, Points: report.Climb(&all, hz)}
-	s.b.Report.Ladders = append(s.b.Report.Ladders, l)
-	fmt.Fprintf(s.b.Log, "%-28s %-9s %-5s %s:", c, l.System, state, l.Load)
-	for _, p := range l.Points {
-		fmt.Fprintf(s.b.Log, " p%v %.1f", p.P, p.Ns/1e3)
+	if x.hists == nil {
+		x.hists, x.rates = map[machine.State]*hist.Hist{}, map[machine.State][]float64{}
 	}
-	fmt.Fprintf(s.b.Log, " us\n")
+	if x.hists[state] == nil {
+		x.hists[state] = &hist.Hist{}
+	}
+	x.hists[state].Merge(r.Streams[0].Latency)
+	x.rates[state], x.hz = append(x.rates[state], r.Streams[0].Rate/1e6), r.Hz
 	return nil
+}
+
+// done puts a ladder of each state into the report and tells it.
+func (x *step) done(s shots, c report.Case, load string) {
+	for _, state := range slices.Sorted(maps.Keys(x.hists)) {
+		all := x.hists[state]
+		l := report.Ladder{Case: c, System: s.rig.System.Name(), State: state, Load: load, Mpps: report.FigureOf(x.rates[state]).Median,
+			Count: all.Count(), Max: float64(all.Max()) / float64(x.hz) * 1e9, Points: report.Climb(all, x.hz)}
+		s.b.Report.Ladders = append(s.b.Report.Ladders, l)
+		fmt.Fprintf(s.b.Log, "%-28s %-9s %-5s %s:", c, l.System, state, l.Load)
+		for _, p := range l.Points {
+			fmt.Fprintf(s.b.Log, " p%v %.1f", p.P, p.Ns/1e3)
+		}
+		fmt.Fprintf(s.b.Log, " us\n")
+	}
 }

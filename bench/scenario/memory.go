@@ -45,7 +45,15 @@ func (memory) Run(ctx context.Context, b *Bench) error {
 			}
 			all := b.flowsOr(k.nums...)
 			c := report.Case{Scenario: "memory", Variant: k.variant, Flows: all[len(all)-1], Size: size}
-			if err := b.eachSystem(ctx, c, k.plan(1, size), func(s shots) error { return s.memory(ctx, c, k, all, least) }); err != nil {
+			err = b.shooters(ctx, c, k.plan(1, size), func(systems []shots) error {
+				for _, s := range systems {
+					if err := s.memory(ctx, c, k, all, least); err != nil {
+						return fmt.Errorf("%s: %w", s.rig.System.Name(), err)
+					}
+				}
+				return nil
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -92,15 +100,16 @@ func (s shots) memory(ctx context.Context, c report.Case, k memoryKind, all []in
 		if err != nil {
 			return err
 		}
+		state, err := s.state()
+		if err != nil {
+			return err
+		}
 		c.Flows = flows
 		total, each := newMeasure(c, s, "resident", "MB"), newMeasure(c, s, "there for flows, a flow", "bytes")
-		total.add(float64(now) / 1e6)
-		each.add(max(0, float64(now-base)/float64(flows)))
-		for _, m := range []*measure{total, each} {
-			if err := m.done(s); err != nil {
-				return fmt.Errorf("%d flows: %w", flows, err)
-			}
-		}
+		total.add(float64(now)/1e6, state)
+		each.add(max(0, float64(now-base)/float64(flows)), state)
+		total.done(s.b)
+		each.done(s.b)
 	}
 	return nil
 }

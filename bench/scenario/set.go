@@ -13,7 +13,7 @@ type Item struct {
 	Scenario Scenario
 	Flows    []int         // nil = as asked for, or the scenario's own
 	Sizes    []report.Size // nil = as asked for, or 64 bytes
-	Runs     int           // 0 = as asked for, or the set's
+	Length   time.Duration // of a trial; 0 = as asked for, or the set's
 }
 
 // Set is scenarios that are run together.
@@ -25,6 +25,10 @@ type Set struct {
 	Runs   int
 	Length time.Duration
 }
+
+// searchLength is the length of the trials that decide a search, of which there are two dozen
+// in each.
+const searchLength = 300 * time.Millisecond
 
 // Sets are the sets.
 func Sets() []Set {
@@ -42,9 +46,9 @@ func Sets() []Set {
 				{Scenario: pvp{}, Flows: []int{1, 1000}},
 				{Scenario: flows{}, Flows: []int{100_000}},
 				{Scenario: workers{}, Flows: []int{1000}},
-				{Scenario: rules{}, Flows: []int{10_000}, Runs: 3},
-				{Scenario: ndr, Flows: []int{1000}, Runs: 3}, {Scenario: pdr, Flows: []int{1000}, Runs: 3},
-				{Scenario: latency{}, Runs: 3}, {Scenario: churn{}, Runs: 3}, {Scenario: memory{}, Runs: 1}, {Scenario: loopgap{}, Runs: 1},
+				{Scenario: rules{}, Flows: []int{10_000}},
+				{Scenario: ndr, Flows: []int{1000}, Length: searchLength}, {Scenario: pdr, Flows: []int{1000}, Length: searchLength},
+				{Scenario: latency{}}, {Scenario: churn{}}, {Scenario: memory{}}, {Scenario: loopgap{}},
 			},
 		},
 		{

@@ -37,24 +37,30 @@ func local(flows int, size report.Size) Plan {
 	return p
 }
 
-// eachSystem starts baton and each peer in turn for a plan and has f shoot at it. What
-// cannot do the plan is told and left out.
-func (b *Bench) eachSystem(ctx context.Context, c report.Case, p Plan, f func(s shots) error) error {
-	for _, name := range append([]string{report.Baton}, b.Peers...) {
-		if err := ctx.Err(); err != nil {
-			return err
+// shooters starts baton and each peer for a plan and has f shoot at them, in turns.
+func (b *Bench) shooters(ctx context.Context, c report.Case, p Plan, f func(all []shots) error) error {
+	return b.withRigs(ctx, c, p, func(rigs []*suite.Rig) error {
+		var all []shots
+		for _, r := range rigs {
+			all = append(all, shots{b, r})
 		}
-		r, err := b.Rig(name, p)
-		var unable unableError
-		if errors.As(err, &unable) {
-			fmt.Fprintf(b.Log, "%s: left out: %v\n", c, err)
-			continue
+		if err := f(all); err != nil {
+			return fmt.Errorf("%s: %w", c, err)
 		}
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", name, c, err)
-		}
-		if err := errors.Join(f(shots{b, r}), r.Close()); err != nil {
-			return fmt.Errorf("%s, %s: %w", name, c, err)
+		return nil
+	})
+}
+
+// inTurns has f shoot at each system b.Runs times.
+func (b *Bench) inTurns(ctx context.Context, all []shots, f func(i int, s shots, run int) error) error {
+	for run := range b.Runs {
+		for i, s := range all {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := f(i, s, run); err != nil {
+				return fmt.Errorf("%s: %w", s.rig.System.Name(), err)
+			}
 		}
 	}
 	return nil
@@ -94,6 +100,28 @@ func (s shots) shoot(st gen.Stream, length time.Duration) (got shot, err error) 
 func (s shots) state() (machine.State, error) {
 	d, err := machine.Latency(s.b.DUTCPU, s.b.LoadCPU)
 	return machine.StateOf(d), err
+}
+
+// steadyTries is how often a shot is made until the machine's state is the same before and
+// after it.
+const steadyTries = 3
+
+// steady shoots in one state of the machine. One that changes each time is not known: then
+// the state is empty.
+func (s shots) steady(st gen.Stream) (r shot, state machine.State, err error) {
+	for range steadyTries {
+		before, err := s.state()
+		if err != nil {
+			return r, "", err
+		}
+		if r, err = s.shoot(st, s.b.Length); err != nil {
+			return r, "", err
+		}
+		if state, err = s.state(); err != nil || state == before {
+			return r, state, err
+		}
+	}
+	return r, "", nil
 }
 
 // lossPart is the part of the packets that were due and could have been sent that did not

@@ -3,6 +3,8 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"baton/bench/machine"
 	"baton/bench/report"
@@ -35,18 +37,14 @@ func (t throughput) Run(ctx context.Context, b *Bench) error {
 		for _, size := range b.sizes() {
 			c := report.Case{Scenario: t.name, Flows: flows, Size: size}
 			p := local(flows, size)
-			err := b.eachSystem(ctx, c, p, func(s shots) error {
-				for run := range b.Runs {
-					err := s.shotTrial(c, run, func(r *report.Trial) error {
+			err := b.shooters(ctx, c, p, func(all []shots) error {
+				return b.inTurns(ctx, all, func(_ int, s shots, run int) error {
+					return s.shotTrial(c, run, func(r *report.Trial) error {
 						f, err := s.search(ctx, p.Load.Streams[0], t.part)
 						r.Mpps, r.Cycles, r.Busy, r.Limited = f.rate/1e6, f.cycles, f.busy, f.limited
 						return err
 					})
-					if err != nil {
-						return err
-					}
-				}
-				return nil
+				})
 			})
 			if err != nil {
 				return err
@@ -56,36 +54,29 @@ func (t throughput) Run(ctx context.Context, b *Bench) error {
 	return nil
 }
 
-// measure gathers the values of a figure.
+// measure gathers the values of a figure, each in the machine's state when it was taken.
 type measure struct {
 	c      report.Case
 	system string
 	name   string
 	unit   string
-	values []float64
-	before machine.State
+	values map[machine.State][]float64
 }
 
 func newMeasure(c report.Case, s shots, name, unit string) *measure {
-	m := &measure{c: c, system: s.rig.System.Name(), name: name, unit: unit}
-	m.before, _ = s.state() // done asks again
-	return m
+	return &measure{c: c, system: s.rig.System.Name(), name: name, unit: unit, values: map[machine.State][]float64{}}
 }
 
-func (m *measure) add(v float64) { m.values = append(m.values, v) }
+// add adds a value; the state is empty if the machine changed it meanwhile.
+func (m *measure) add(v float64, state machine.State) {
+	m.values[state] = append(m.values[state], v)
+}
 
-// done puts the figure into the report and tells it. The state is empty if the machine
-// changed it meanwhile.
-func (m *measure) done(s shots) error {
-	after, err := s.state()
-	if err != nil {
-		return err
+// done puts the figure into the report, for each state, and tells it.
+func (m *measure) done(b *Bench) {
+	for _, state := range slices.Sorted(maps.Keys(m.values)) {
+		r := report.Measure{Case: m.c, System: m.system, State: state, Name: m.name, Unit: m.unit, Value: report.FigureOf(m.values[state])}
+		b.Report.Measures = append(b.Report.Measures, r)
+		fmt.Fprintf(b.Log, "%-28s %-9s %-5s %s: %.4g %s (%.4g to %.4g)\n", m.c, m.system, state, m.name, r.Value.Median, m.unit, r.Value.Min, r.Value.Max)
 	}
-	if after != m.before {
-		after = ""
-	}
-	r := report.Measure{Case: m.c, System: m.system, State: after, Name: m.name, Unit: m.unit, Value: report.FigureOf(m.values)}
-	s.b.Report.Measures = append(s.b.Report.Measures, r)
-	fmt.Fprintf(s.b.Log, "%-28s %-9s %-5s %s: %.4g %s (%.4g to %.4g)\n", m.c, m.system, after, m.name, r.Value.Median, m.unit, r.Value.Min, r.Value.Max)
-	return nil
 }

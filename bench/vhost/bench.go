@@ -18,13 +18,13 @@ const hugePages = 5 * peer.MemoryMiB / 2
 
 // bench makes all checks and trials.
 func bench(o options) (*report.Report, error) {
-	dir, err := os.MkdirTemp("", "baton-bench-")
+	dir, err := machine.RunDir()
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	defer machine.FavourSession()()
-	moved, undo := machine.Vacate(filepath.Join(dir, "moved-threads"), o.backCPU, o.vmCPU)
+	moved, undo := machine.Vacate(dir, o.backCPU, o.vmCPU)
 	defer undo()
 	r := &report.Report{Host: report.Host{
 		Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), CPUs: runtime.NumCPU(), TSCHz: o.hz, Notes: append(o.notes(), machine.Vacated(moved)),

@@ -75,6 +75,7 @@ func run(args []string) int {
 				return err
 			}
 			defer done()
+			machine.ClearUp()
 			o.settle()
 			r, err := bench(o)
 			if err != nil {

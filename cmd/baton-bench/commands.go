@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -26,7 +25,6 @@ type flags struct {
 	scenario.Options
 	flows, sizes []string
 	set          string
-	runs         bool // given: comes before what a set has
 	out          outputs
 }
 
@@ -74,7 +72,7 @@ func runCommand(code *int) *cobra.Command {
 				return failure{err}
 			}
 			defer done()
-			clearUp(os.TempDir())
+			machine.ClearUp()
 			if err := f.Settle(); err != nil {
 				return err
 			}
@@ -125,11 +123,16 @@ func (f *flags) choose(names []string, given func(flag string) bool) (items []sc
 		if !given("peer") {
 			f.Peers = s.Peers
 		}
-		if f.runs = given("runs"); !f.runs {
+		if !given("runs") {
 			f.Runs = s.Runs
 		}
 		if !given("duration") {
 			f.Length = s.Length
+		}
+		for i := range items { // a copy of the set's
+			if given("duration") {
+				items[i].Length = 0
+			}
 		}
 	}
 	for _, n := range names {
@@ -192,7 +195,7 @@ func parseCount(s string) (int, error) {
 //	error: what went wrong; what was measured before is in the report, which is nil if
 //	nothing was
 func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.Report, err error) {
-	if f.Dir, err = os.MkdirTemp("", runDir); err != nil {
+	if f.Dir, err = machine.RunDir(); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(f.Dir)
@@ -201,7 +204,7 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 		return nil, err
 	}
 	defer machine.FavourSession()()
-	moved, undo := machine.Vacate(filepath.Join(f.Dir, movedFile), append(append([]int{f.DUTCPU}, f.MoreCPUs...), f.LoadCPU)...)
+	moved, undo := machine.Vacate(f.Dir, append(append([]int{f.DUTCPU}, f.MoreCPUs...), f.LoadCPU)...)
 	defer undo()
 	begin := time.Now()
 	b := &scenario.Bench{Options: f.Options, Log: os.Stderr, Report: &report.Report{Host: report.Host{
@@ -218,10 +221,7 @@ func (f *flags) measure(ctx context.Context, items []scenario.Item) (_ *report.R
 		if f.Sizes == nil {
 			b.Sizes = i.Sizes
 		}
-		b.Runs = cmp.Or(i.Runs, f.Runs)
-		if f.runs {
-			b.Runs = f.Runs
-		}
+		b.Length = cmp.Or(i.Length, f.Length)
 		if err = i.Scenario.Run(ctx, b); err != nil {
 			break
 		}

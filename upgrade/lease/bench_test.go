@@ -3,7 +3,9 @@ package lease_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,7 +52,10 @@ func death(b *testing.B, mib int) (byLease, byPidfd time.Duration) {
 	}
 	defer unix.Close(fd)
 	gone, died := make(chan time.Time, 1), make(chan time.Time, 1)
+	var waits sync.WaitGroup
+	waits.Add(1)
 	go func() {
+		waits.Done()
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
 		gone <- time.Now()
 	}()
@@ -58,7 +63,9 @@ func death(b *testing.B, mib int) (byLease, byPidfd time.Duration) {
 		board.Wait(5, 10*time.Second)
 		died <- time.Now()
 	}()
-	time.Sleep(2 * time.Millisecond) // both wait by then; one that does not yet sees it the later
+	for waits.Wait(); !board.Awaited(5); { // who does not sleep yet sees it no sooner
+		runtime.Gosched()
+	}
 	t := time.Now()
 	if err := cmd.Process.Signal(os.Kill); err != nil {
 		b.Fatal(err)

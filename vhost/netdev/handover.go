@@ -3,9 +3,11 @@ package netdev
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"baton/vhost/guestmem"
 	"baton/vhost/proto"
+	"baton/vhost/virtq"
 )
 
 // State is all that another device, of this process or of the next one, needs to go on for
@@ -55,6 +57,26 @@ type RingState struct {
 	Poll              bool // Kick is the device's own
 	Kick, Call, Err   int
 	Totals            Totals
+	LastBroken        virtq.Reason // the last reason ever
+}
+
+// EachFD calls f for all descriptors of s, in an order that depends on the numbers of
+// regions and rings, and on whether there is a log, alone: who sends them to another process
+// takes them so from one State and sets them so in the other.
+func (s *State) EachFD(f func(fd *int)) {
+	f(&s.ReqFD)
+	for i := range s.Regions {
+		f(&s.Regions[i].FD)
+	}
+	if s.Log != nil {
+		f(&s.Log.FD)
+	}
+	for i := range s.Rings {
+		r := &s.Rings[i]
+		f(&r.Kick)
+		f(&r.Call)
+		f(&r.Err)
+	}
 }
 
 // Errors of Restore, for errors.Is.
@@ -63,12 +85,17 @@ var (
 	ErrQueuePairs    = errors.New("another number of queue pairs")
 )
 
-// Suspend stops all rings, for good until Resume: no worker touches the guest's memory any
-// more when it returns, and none will. The session has been detached before, so that no
-// message comes. To the dataplane the port looks as it did.
+// Suspend stops all rings until Resume: no worker touches the guest's memory any more when
+// it returns, and none will. A ring that the guest broke stays off then, as it was. The session
+// has been detached before, so that no message comes. To the dataplane the port looks as it
+// did.
 func (d *Device) Suspend() {
 	d.mu.Lock()
 	defer d.release()
+	for _, r := range d.rings {
+		// Until the front end sets it up anew, with a kick descriptor.
+		r.started = r.started && (r.live == nil || r.live.Broken() == virtq.ReasonNone)
+	}
 	d.stop(d.rings...)
 	d.suspended = true
 }
@@ -127,7 +154,7 @@ func (d *Device) State() State {
 		s.Rings = append(s.Rings, RingState{
 			Num: r.num, Desc: r.desc, Avail: r.avail, Used: r.used, HaveAddr: r.haveAddr, LogUsed: r.logUsed, LogAddr: r.logAddr,
 			Word: r.base, Format: r.baseOf, Started: r.started, Wanted: r.wanted, Poll: r.poll,
-			Kick: r.kick, Call: r.call, Err: r.errfd, Totals: r.past,
+			Kick: r.kick, Call: r.call, Err: r.errfd, Totals: r.past, LastBroken: r.lastBroken,
 		})
 	}
 	return s
@@ -135,19 +162,17 @@ func (d *Device) State() State {
 
 // close closes the descriptors of a State that is not taken.
 func (s *State) close() {
-	fds := []int{s.ReqFD}
-	for _, r := range s.Regions {
-		fds = append(fds, r.FD)
-	}
-	if s.Log != nil {
-		fds = append(fds, s.Log.FD)
-	}
-	for _, r := range s.Rings {
-		fds = append(fds, r.Kick, r.Call, r.Err)
-	}
-	for _, fd := range fds {
-		closeFD(fd)
-	}
+	s.EachFD(func(fd *int) {
+		closeFD(*fd)
+		*fd = -1
+	})
+}
+
+// taken is what fd was; the State has it no more.
+func taken(fd *int) int {
+	was := *fd
+	*fd = -1
+	return was
 }
 
 // Restore is a suspended device in a state, whose descriptors it owns from the call on,
@@ -155,88 +180,103 @@ func (s *State) close() {
 //
 //	error: as New; ErrLacksFeatures; ErrQueuePairs; memory, log or descriptors that are none
 func Restore(cfg Config, s State) (d *Device, err error) {
+	s.Regions, s.Rings = slices.Clone(s.Regions), slices.Clone(s.Rings)
+	if s.Log != nil {
+		l := *s.Log
+		s.Log = &l
+	}
+	defer s.close() // what nobody took
 	if lacks := (s.Features | s.Pinned) &^ (implemented | proto.FeatureLogAll); lacks != 0 {
-		s.close()
 		return nil, fmt.Errorf("vhost %s: %w: %s", cfg.Name, ErrLacksFeatures, proto.FeatureNames(lacks))
 	}
 	if len(s.Rings) != 2*cfg.QueuePairs {
-		s.close()
 		return nil, fmt.Errorf("vhost %s: %w: %d, and %d are configured", cfg.Name, ErrQueuePairs, len(s.Rings)/2, cfg.QueuePairs)
 	}
 	if d, err = New(cfg); err != nil {
-		s.close()
 		return nil, err
 	}
+	// Nobody knows the device yet, and nothing that a peer may hold up happens under mu.
 	if err = d.restore(&s); err != nil {
 		return nil, errors.Join(fmt.Errorf("vhost %s: restore: %w", cfg.Name, err), d.Close())
 	}
 	return d, nil
 }
 
-// restore makes a new device as s says. What s has and d does not take is closed.
-func (d *Device) restore(s *State) (err error) {
+// restore checks and maps what s has, and then makes a new device as s says.
+func (d *Device) restore(s *State) error {
+	var bad error
+	for i := range s.Rings {
+		for _, fd := range []int{s.Rings[i].Kick, s.Rings[i].Call, s.Rings[i].Err} {
+			if fd >= 0 && bad == nil {
+				if bad = checkEventFD(fd); bad != nil {
+					bad = fmt.Errorf("ring %d: %w", i, bad)
+				}
+			}
+		}
+	}
+	if s.ReqFD >= 0 && bad == nil {
+		bad = checkSocket(s.ReqFD)
+	}
+	if bad != nil {
+		return bad
+	}
+	maps, table, err := d.restoreMemory(s)
+	if err != nil {
+		return err
+	}
+	var log *guestmem.Log
+	if s.Log != nil {
+		if log, err = guestmem.NewLog(taken(&s.Log.FD), s.Log.Offset, s.Log.Size); err == nil && s.Features&proto.FeatureLogAll != 0 {
+			err = d.covered(log, table)
+		}
+		if err != nil {
+			closeAll(maps)
+			if log != nil {
+				log.Close()
+			}
+			return err
+		}
+	}
 	d.mu.Lock()
 	defer d.release()
-	d.suspended = true
+	d.suspended, d.maps, d.table, d.log = true, maps, table, log
 	d.peer, d.pin = s.Peer, pin{Peer: s.PinPeer, Offered: s.Offered, Acked: s.Pinned}
 	d.features, d.protocol, d.acked, d.recalled, d.spoken = s.Features, s.Protocol, s.Acked, s.Recalled, s.Spoken
-	d.status, d.mtu, d.connected = s.Status, s.MTU, s.Connected
+	d.status, d.mtu, d.connected, d.reqFD = s.Status, s.MTU, s.Connected, taken(&s.ReqFD)
 	d.counts.Disconnects.Add(s.Disconnects)
 	d.counts.Recalled.Add(s.RecallCount)
-	defer func() { s.close() }() // what is left of it
 	for i := range s.Rings {
-		if err = d.rings[i].restore(&s.Rings[i], d); err != nil {
-			return fmt.Errorf("ring %d: %w", i, err)
-		}
-	}
-	if s.ReqFD >= 0 {
-		if err = checkSocket(s.ReqFD); err != nil {
-			return err
-		}
-		d.reqFD, s.ReqFD = s.ReqFD, -1
-	}
-	if len(s.Regions) > 0 {
-		var regions []proto.MemRegion
-		for i, r := range s.Regions {
-			regions = append(regions, proto.MemRegion{GuestAddr: r.GuestAddr, Size: r.Size, UserAddr: r.UserAddr, MmapOffset: r.MmapOffset, FD: r.FD})
-			s.Regions[i].FD = -1
-		}
-		if d.maps, err = d.mapAll(regions); err != nil {
-			return err
-		}
-		if d.table, err = guestmem.NewTable(d.maps); err != nil {
-			d.table = &guestmem.Table{}
-			return err
-		}
-	}
-	if s.Log != nil {
-		fd := s.Log.FD
-		s.Log.FD = -1
-		if d.log, err = guestmem.NewLog(fd, s.Log.Offset, s.Log.Size); err != nil {
-			d.log = nil
-			return err
-		}
-		return d.covered(d.activeLog(), d.table)
+		d.restoreRing(d.rings[i], &s.Rings[i])
 	}
 	return nil
 }
 
-// restore makes r as s says and takes its descriptors, those of eventfds.
-func (r *ring) restore(s *RingState, d *Device) error {
-	for _, fd := range []int{s.Kick, s.Call, s.Err} {
-		if fd < 0 {
-			continue
-		}
-		if err := checkEventFD(fd); err != nil {
-			return err
-		}
+// restoreMemory maps the guest's memory; none is none yet.
+func (d *Device) restoreMemory(s *State) (maps []*guestmem.Mapping, table *guestmem.Table, err error) {
+	if len(s.Regions) == 0 {
+		return nil, &guestmem.Table{}, nil
 	}
+	var regions []proto.MemRegion
+	for i := range s.Regions {
+		r := &s.Regions[i]
+		regions = append(regions, proto.MemRegion{GuestAddr: r.GuestAddr, Size: r.Size, UserAddr: r.UserAddr, MmapOffset: r.MmapOffset, FD: taken(&r.FD)})
+	}
+	if maps, err = d.mapAll(regions); err != nil {
+		return nil, nil, err
+	}
+	if table, err = guestmem.NewTable(maps); err != nil {
+		closeAll(maps)
+		return nil, nil, err
+	}
+	return maps, table, nil
+}
+
+// restoreRing makes r as s says and takes its descriptors. Caller holds mu.
+func (d *Device) restoreRing(r *ring, s *RingState) {
 	r.num, r.desc, r.avail, r.used, r.haveAddr = s.Num, s.Desc, s.Avail, s.Used, s.HaveAddr
 	r.logUsed, r.logAddr = s.LogUsed, s.LogAddr
 	r.base, r.baseOf, r.started, r.wanted, r.poll = s.Word, s.Format, s.Started, s.Wanted, s.Poll
-	r.past = s.Totals
-	r.call, r.errfd = s.Call, s.Err
-	d.setKick(r, s.Kick)
-	s.Kick, s.Call, s.Err = -1, -1, -1
-	return nil
+	r.past, r.lastBroken = s.Totals, s.LastBroken
+	r.call, r.errfd = taken(&s.Call), taken(&s.Err)
+	d.setKick(r, taken(&s.Kick))
 }

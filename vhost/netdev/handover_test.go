@@ -20,7 +20,7 @@ import (
 // sent is a State as another process gets it: with copies of the descriptors.
 func sent(t testing.TB, s netdev.State) netdev.State {
 	t.Helper()
-	each(&s, func(fd *int) {
+	s.EachFD(func(fd *int) {
 		if *fd < 0 {
 			return
 		}
@@ -31,26 +31,6 @@ func sent(t testing.TB, s netdev.State) netdev.State {
 		*fd = dup
 	})
 	return s
-}
-
-// each calls f for each descriptor of s, whose slices are its own afterwards.
-func each(s *netdev.State, f func(*int)) {
-	f(&s.ReqFD)
-	s.Regions = append([]netdev.RegionState(nil), s.Regions...)
-	for i := range s.Regions {
-		f(&s.Regions[i].FD)
-	}
-	if s.Log != nil {
-		l := *s.Log
-		s.Log = &l
-		f(&s.Log.FD)
-	}
-	s.Rings = append([]netdev.RingState(nil), s.Rings...)
-	for i := range s.Rings {
-		f(&s.Rings[i].Kick)
-		f(&s.Rings[i].Call)
-		f(&s.Rings[i].Err)
-	}
 }
 
 // heir is another device for the rig's guest, which goes on where the rig's stopped.
@@ -247,6 +227,41 @@ func TestRestore_refused(t *testing.T) {
 			g.ok(g.dev.Resume(nil))
 			g.passes()
 		})
+	}
+}
+
+// A ring that the guest broke is off with the heir too, and with the old device again, until
+// the front end sets it up anew; the other one works.
+func TestHandover_brokenRing(t *testing.T) {
+	g := newRig(t, nil)
+	g.connect(modern)
+	g.passes()
+	g.tx.SetDesc(0, guestmem.Desc{Addr: at(dataOff), Len: 72, Flags: guestmem.DescNext, Next: 0}) // a loop
+	g.tx.Push(0)
+	g.recv()
+	if s := g.dev.Snapshot().Rings[1]; s.Broken == "none" {
+		t.Fatalf("%+v", s)
+	}
+	old := g.dev
+	heir := g.heir()
+	off := func(d *netdev.Device) {
+		t.Helper()
+		g.dev = d
+		s := d.Snapshot().Rings
+		g.offerOne()
+		if s[1].Running || s[1].LastBroken == "none" || !s[0].Running || !g.send() {
+			t.Errorf("%+v", s)
+		}
+	}
+	g.ok(heir.Resume(nil))
+	off(heir)
+	heir.Suspend()
+	g.ok(old.Resume(heir.Words()))
+	g.ok(heir.Close())
+	off(old)
+	g.startRing(1, g.tx, uint32(g.tx.UsedIdx()))
+	if s := old.Snapshot().Rings[1]; !s.Running {
+		t.Errorf("set up anew: %+v", s)
 	}
 }
 

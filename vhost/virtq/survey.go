@@ -89,7 +89,7 @@ func resume(vw *view, base position, inOrder bool) (at position, doubt bool) {
 // who ask how far a ring is can ask again.
 const (
 	surveysAtOnce    = 100
-	surveysLater     = 100
+	surveysLater     = 20
 	surveyPause      = time.Millisecond
 	surveysForPeople = 10
 )

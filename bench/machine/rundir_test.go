@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"os"
@@ -10,22 +10,22 @@ import (
 func TestClearUp(t *testing.T) {
 	dir := t.TempDir()
 	elsewhere := filepath.Join(dir, "elsewhere")
-	for _, d := range []string{runDir + "1/dpdk", runDir + "2", "other", "elsewhere"} {
+	for _, d := range []string{dirPrefix + "1/dpdk", dirPrefix + "2", "other", "elsewhere"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range []string{runDir + "1/" + movedFile, runDir + "3", "elsewhere/file"} {
+	for _, f := range []string{dirPrefix + "1/" + movedFile, dirPrefix + "3", "elsewhere/file"} {
 		if err := os.WriteFile(filepath.Join(dir, f), []byte("no JSON"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(elsewhere, filepath.Join(dir, runDir+"4")); err != nil {
+	if err := os.Symlink(elsewhere, filepath.Join(dir, dirPrefix+"4")); err != nil {
 		t.Fatal(err)
 	}
 	clearUp(dir)
 	for name, there := range map[string]bool{
-		runDir + "1": false, runDir + "2": false, runDir + "3": true, runDir + "4": true, "other": true, "elsewhere/file": true,
+		dirPrefix + "1": false, dirPrefix + "2": false, dirPrefix + "3": true, dirPrefix + "4": true, "other": true, "elsewhere/file": true,
 	} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != there {
 			t.Errorf("%s is there: %v, want %v", name, err == nil, there)
