@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,26 +35,6 @@ func NewConn(c *net.UnixConn) (*Conn, error) {
 		return nil, errors.New("wire: not a socket of packets (unixpacket)")
 	}
 	return &Conn{c: c, buf: make([]byte, maxFrame), control: make([]byte, unix.CmsgSpace(maxRights*4))}, nil
-}
-
-// Pair is a connected pair, for two parties of one process.
-func Pair() (a, b *Conn, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("wire: socketpair: %w", err)
-	}
-	var ends [2]*Conn
-	for i, fd := range fds {
-		if ends[i], err = fromFD(fd); err != nil {
-			if i == 0 {
-				unix.Close(fds[1])
-			} else {
-				ends[0].Close()
-			}
-			return nil, nil, err
-		}
-	}
-	return ends[0], ends[1], nil
 }
 
 // Close ends the connection.
@@ -179,24 +158,4 @@ func rights(control []byte, files *[]int) error {
 		*files = append(*files, fds...)
 	}
 	return nil
-}
-
-// fromFD is the Conn of a socket, which it owns.
-func fromFD(fd int) (*Conn, error) {
-	f := os.NewFile(uintptr(fd), "handover")
-	defer f.Close()
-	n, err := net.FileConn(f) // a copy
-	if err != nil {
-		return nil, fmt.Errorf("wire: %w", err)
-	}
-	u, ok := n.(*net.UnixConn)
-	if !ok {
-		n.Close()
-		return nil, errors.New("wire: not a Unix socket")
-	}
-	c, err := NewConn(u)
-	if err != nil {
-		u.Close()
-	}
-	return c, err
 }

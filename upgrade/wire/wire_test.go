@@ -19,19 +19,40 @@ import (
 	"baton/upgrade/wire"
 )
 
-func pair(t testing.TB) (a, b *wire.Conn) {
+// conn is the Conn of a socket's descriptor, which it owns.
+func conn(t testing.TB, fd int) *wire.Conn {
 	t.Helper()
-	a, b, err := wire.Pair()
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	n, err := net.FileConn(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	for _, c := range []*wire.Conn{a, b} {
-		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+	c, err := wire.NewConn(n.(*net.UnixConn))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return a, b
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sockets are a connected pair.
+func sockets(t testing.TB, kind int) [2]int {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fds
+}
+
+func pair(t testing.TB) (a, b *wire.Conn) {
+	t.Helper()
+	fds := sockets(t, unix.SOCK_SEQPACKET)
+	return conn(t, fds[0]), conn(t, fds[1])
 }
 
 // numbered is a descriptor that can be told from others.
@@ -137,24 +158,8 @@ func TestSections_limits(t *testing.T) {
 // raw is a peer that sends what it likes.
 func raw(t testing.TB) (fd int, c *wire.Conn) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := os.NewFile(uintptr(fds[1]), "")
-	defer f.Close()
-	n, err := net.FileConn(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err = wire.NewConn(n.(*net.UnixConn)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	return fds[0], c
+	fds := sockets(t, unix.SOCK_SEQPACKET)
+	return fds[0], conn(t, fds[1])
 }
 
 // first is a first frame.
@@ -310,10 +315,7 @@ func TestOffer_otherFormat(t *testing.T) {
 }
 
 func TestNewConn(t *testing.T) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := sockets(t, unix.SOCK_STREAM)
 	defer unix.Close(fds[1])
 	f := os.NewFile(uintptr(fds[0]), "")
 	defer f.Close()
