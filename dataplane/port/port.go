@@ -13,6 +13,7 @@ const (
 	KindMem   Kind = iota // in memory, for tests
 	KindVhost             // a guest's virtio-net device
 	KindNIC               // a DPDK device: the underlay
+	KindRelay             // the other process of an upgrade
 )
 
 // String is the kind's stable name.
@@ -24,6 +25,8 @@ func (k Kind) String() string {
 		return "vhost"
 	case KindNIC:
 		return "nic"
+	case KindRelay:
+		return "relay"
 	}
 	return "unknown"
 }

@@ -1,0 +1,223 @@
+package relay
+
+import (
+	"sync/atomic"
+
+	"baton/dataplane/buf"
+	"baton/dataplane/port"
+	"baton/dataplane/stats"
+)
+
+// maxWaiting bounds the packets that wait in a queue of a gate: 2 ms of two million a second.
+const maxWaiting = 4096
+
+// gateQueue is one pair of a Gate.
+//
+//	conc: as port.Queue
+type gateQueue struct {
+	gate  *Gate
+	num   int
+	inner atomic.Pointer[inner]
+	takes atomic.Bool // packets, while the port is away
+	first atomic.Int64
+
+	waker port.Waker // guarded by gate.mu, as lane and far
+	lane  int        // of the worker that polls the queue; -1: none
+	far   int        // of the other process' worker that polls the queue of this number
+	out   atomic.Pointer[ring]
+
+	held    []*buf.Buf // wait, in order; their memory is not Go's
+	waiting atomic.Int64
+
+	sent, arrived, waited, lost stats.Counter
+}
+
+var (
+	_ port.Queue         = (*gateQueue)(nil)
+	_ port.Enabler       = (*gateQueue)(nil)
+	_ port.Settler       = (*gateQueue)(nil)
+	_ port.Offloader     = (*gateQueue)(nil)
+	_ port.LateDropper   = (*gateQueue)(nil)
+	_ port.TooBigDropper = (*gateQueue)(nil)
+)
+
+// Rx implements port.Queue.
+func (q *gateQueue) Rx(c *buf.Cache, v *buf.Vec) int {
+	state := q.gate.state.Load()
+	if len(q.held) > 0 && state != stateHold {
+		q.flush(c, v, state)
+	}
+	in := q.inner.Load()
+	if in == nil || q.behind() {
+		return 0
+	}
+	n := in.q.Rx(c, v)
+	if state == stateDirect && q.first.Load() == 0 {
+		q.first.Store(Now())
+	}
+	return n
+}
+
+// behind reports whether older packets of the guest are still under way from the other process.
+func (q *gateQueue) behind() bool {
+	m := q.gate.behind.Load()
+	if m == nil {
+		return false
+	}
+	if !q.gate.link.area.passed(m) {
+		return true
+	}
+	q.gate.behind.CompareAndSwap(m, nil)
+	return false
+}
+
+// flush sends what waits as far as there is room. v is scratch.
+func (q *gateQueue) flush(c *buf.Cache, v *buf.Vec, state uint32) {
+	for len(q.held) > 0 {
+		n := copy(v[:], q.held)
+		took := q.put(c, v, n, state)
+		q.held = q.held[:copy(q.held, q.held[took:])]
+		if took < n {
+			break
+		}
+	}
+	q.waiting.Store(int64(len(q.held)))
+}
+
+// put gives v[:n] to the device or to the ring.
+func (q *gateQueue) put(c *buf.Cache, v *buf.Vec, n int, state uint32) int {
+	if state == stateDirect {
+		in := q.inner.Load()
+		if in == nil {
+			return 0
+		}
+		return in.q.Tx(c, v, n)
+	}
+	out := q.out.Load()
+	if out == nil {
+		return 0
+	}
+	took := out.push(uint16(q.gate.index), uint16(q.num), v, n)
+	c.FreeAll(v, took)
+	q.sent.Add(uint64(took))
+	return took
+}
+
+// Tx implements port.Queue.
+func (q *gateQueue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
+	state := q.gate.state.Load()
+	if len(q.held) > 0 && state != stateHold {
+		var scratch buf.Vec
+		q.flush(c, &scratch, state)
+	}
+	if len(q.held) == 0 && state != stateHold {
+		return q.put(c, v, n, state)
+	}
+	return q.wait(v, n)
+}
+
+// wait keeps v[:n] until the port's owner is settled, as far as there is room.
+func (q *gateQueue) wait(v *buf.Vec, n int) int {
+	n = min(n, maxWaiting-len(q.held))
+	q.held = append(q.held, v[:n]...)
+	q.waited.Add(uint64(n))
+	q.waiting.Store(int64(len(q.held)))
+	return n
+}
+
+// arrive takes v[:n], all of them, which came out of a ring.
+func (q *gateQueue) arrive(c *buf.Cache, v *buf.Vec, n int) {
+	q.arrived.Add(uint64(n))
+	took := 0
+	if state := q.gate.state.Load(); state != stateAway { // else it would go in a circle
+		if took = q.Tx(c, v, n); took < n {
+			// A guest that is slow for a moment: later packets wait behind these.
+			rest := copy(v[:], v[took:n])
+			took, n = q.wait(v, rest), rest
+		}
+	}
+	for i := took; i < n; i++ {
+		c.Free(v[i&(buf.Burst-1)])
+	}
+	q.lost.Add(uint64(n - took))
+}
+
+// Attach implements port.Queue.
+func (q *gateQueue) Attach(w port.Waker) {
+	q.gate.mu.Lock()
+	defer q.gate.mu.Unlock()
+	q.waker, q.lane = w, q.gate.link.lane(w)
+	q.aim()
+	if in := q.inner.Load(); in != nil {
+		in.q.Attach(w)
+	}
+}
+
+// aim finds the ring to the other process. Caller holds gate.mu.
+func (q *gateQueue) aim() {
+	if q.lane < 0 || q.far < 0 {
+		q.out.Store(nil)
+		return
+	}
+	l := q.gate.link
+	r := l.area.ring(l.side, q.lane, q.far)
+	q.out.Store(&r)
+}
+
+// Arm implements port.Queue.
+func (q *gateQueue) Arm() port.Armed {
+	if len(q.held) > 0 {
+		return port.ArmReady
+	}
+	if in := q.inner.Load(); in != nil {
+		return in.q.Arm()
+	}
+	return port.ArmSet
+}
+
+// Disarm implements port.Queue.
+func (q *gateQueue) Disarm() {
+	if in := q.inner.Load(); in != nil {
+		in.q.Disarm()
+	}
+}
+
+// Settle implements port.Settler.
+func (q *gateQueue) Settle() {
+	if in := q.inner.Load(); in != nil {
+		in.Settle()
+	}
+}
+
+// Enabled implements port.Enabler: as the device, or as it was in the other process.
+func (q *gateQueue) Enabled() bool {
+	if q.gate.state.Load() != stateDirect {
+		return q.takes.Load()
+	}
+	in := q.inner.Load()
+	return in != nil && in.Enabled()
+}
+
+// Offloads implements port.Offloader.
+func (q *gateQueue) Offloads() port.Offloads {
+	if in := q.inner.Load(); in != nil {
+		return in.Offloads()
+	}
+	return 0
+}
+
+// Dropped implements port.LateDropper.
+func (q *gateQueue) Dropped() uint64 {
+	if in := q.inner.Load(); in != nil {
+		return in.Dropped()
+	}
+	return 0
+}
+
+// TooBig implements port.TooBigDropper.
+func (q *gateQueue) TooBig() uint64 {
+	if in := q.inner.Load(); in != nil {
+		return in.TooBig()
+	}
+	return 0
+}

@@ -1,0 +1,139 @@
+package relay
+
+import (
+	"sync/atomic"
+
+	"baton/dataplane/buf"
+	"baton/dataplane/port"
+	"baton/dataplane/stats"
+)
+
+// States of a Valve.
+const (
+	valveShut uint32 = iota
+	valveHold
+	valveOpen
+)
+
+// maxKept is how many packets a shut valve keeps for each queue: 4 ms of a million a second.
+const maxKept = 4096
+
+// Valve stands before the new process' NIC while the traffic still goes to the other
+// one's: what it receives is a copy of what that one has, and dropped. From Hold on packets
+// are its own, and wait until Open; so older ones, which the other process has, come first.
+// It sends all the while.
+//
+//	conc: as port.Port; Hold and Open from any goroutine
+type Valve struct {
+	port.Port
+	state  atomic.Uint32
+	queues []*valveQueue
+}
+
+// NewValve is a shut valve before nic, which has the same name and queues.
+func NewValve(nic port.Port) *Valve {
+	v := &Valve{Port: nic}
+	for i := range nic.NumQueues() {
+		v.queues = append(v.queues, &valveQueue{inner: newInner(nic.Queue(i)), valve: v})
+	}
+	return v
+}
+
+// Queue implements port.Port.
+func (v *Valve) Queue(i int) port.Queue { return v.queues[i] }
+
+// Shut drops what comes from now on, and what waits.
+func (v *Valve) Shut() { v.state.Store(valveShut) }
+
+// Hold keeps what comes from now on.
+func (v *Valve) Hold() { v.state.Store(valveHold) }
+
+// Open lets what was kept go on, and what comes.
+func (v *Valve) Open() { v.state.Store(valveOpen) }
+
+// Lost is the number of packets that there was no room for while it held.
+func (v *Valve) Lost() (n uint64) {
+	for _, q := range v.queues {
+		n += q.lost.Load()
+	}
+	return n
+}
+
+// Empty reports whether nothing waits.
+func (v *Valve) Empty() bool {
+	for _, q := range v.queues {
+		if q.waiting.Load() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// valveQueue is one queue of a Valve.
+type valveQueue struct {
+	*inner
+	valve   *Valve
+	kept    []*buf.Buf // their memory is not Go's
+	waiting atomic.Int64
+	lost    stats.Counter
+}
+
+var (
+	_ port.Queue         = (*valveQueue)(nil)
+	_ port.Enabler       = (*valveQueue)(nil)
+	_ port.Offloader     = (*valveQueue)(nil)
+	_ port.LateDropper   = (*valveQueue)(nil)
+	_ port.TooBigDropper = (*valveQueue)(nil)
+	_ port.Settler       = (*valveQueue)(nil)
+)
+
+// Rx implements port.Queue.
+func (q *valveQueue) Rx(c *buf.Cache, v *buf.Vec) int {
+	state := q.valve.state.Load()
+	if state == valveOpen && len(q.kept) > 0 {
+		n := copy(v[:], q.kept)
+		q.keep(q.kept[:copy(q.kept, q.kept[n:])])
+		return n
+	}
+	n := q.q.Rx(c, v)
+	switch state {
+	case valveOpen:
+		return n
+	case valveShut:
+		c.FreeAll(v, n)
+		for _, b := range q.kept {
+			c.Free(b)
+		}
+		q.keep(q.kept[:0])
+		return 0
+	}
+	took := min(n, maxKept-len(q.kept))
+	q.keep(append(q.kept, v[:took]...))
+	for _, b := range v[took:n] {
+		c.Free(b)
+	}
+	q.lost.Add(uint64(n - took))
+	return 0
+}
+
+func (q *valveQueue) keep(all []*buf.Buf) {
+	q.kept = all
+	q.waiting.Store(int64(len(all)))
+}
+
+// Tx implements port.Queue.
+func (q *valveQueue) Tx(c *buf.Cache, v *buf.Vec, n int) int { return q.q.Tx(c, v, n) }
+
+// Attach implements port.Queue.
+func (q *valveQueue) Attach(w port.Waker) { q.q.Attach(w) }
+
+// Arm implements port.Queue.
+func (q *valveQueue) Arm() port.Armed {
+	if len(q.kept) > 0 {
+		return port.ArmReady
+	}
+	return q.q.Arm()
+}
+
+// Disarm implements port.Queue.
+func (q *valveQueue) Disarm() { q.q.Disarm() }
