@@ -27,6 +27,7 @@ type Port struct {
 	mu     sync.Mutex // guards dev against use after Close
 	dev    ethdev.Port
 	closed bool
+	letIn  map[string]bool // by AddMAC: addresses that promiscuous mode lets in
 }
 
 var _ port.Port = (*Port)(nil)

@@ -9,6 +9,10 @@ import "syscall"
 // DPDK's own above 1000. errors.Is(err, unix.EBUSY) works on it.
 type Errno int
 
+// ErrNotSupported is what DPDK returns for what a driver cannot do (ENOTSUP, which is
+// EOPNOTSUPP on Linux).
+const ErrNotSupported = Errno(syscall.ENOTSUP)
+
 // Error is DPDK's text for the number.
 func (e Errno) Error() string {
 	var text [128]C.char

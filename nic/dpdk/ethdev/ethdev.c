@@ -104,6 +104,22 @@ int baton_eth_set_mac(uint16_t port, const uint8_t *mac)
 	return rte_eth_dev_default_mac_addr_set(port, &addr);
 }
 
+int baton_eth_add_mac(uint16_t port, const uint8_t *mac)
+{
+	struct rte_ether_addr addr;
+
+	memcpy(addr.addr_bytes, mac, RTE_ETHER_ADDR_LEN);
+	return rte_eth_dev_mac_addr_add(port, &addr, 0);
+}
+
+int baton_eth_remove_mac(uint16_t port, const uint8_t *mac)
+{
+	struct rte_ether_addr addr;
+
+	memcpy(addr.addr_bytes, mac, RTE_ETHER_ADDR_LEN);
+	return rte_eth_dev_mac_addr_remove(port, &addr);
+}
+
 int baton_eth_mtu(uint16_t port)
 {
 	uint16_t mtu;

@@ -10,7 +10,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"net"
 	"unsafe"
 
 	"baton/nic/dpdk/eal"
@@ -186,25 +185,6 @@ func (p Port) Stop() error {
 // Close frees the device's queues. The port number is free afterwards.
 func (p Port) Close() error {
 	return p.do("close", func() C.int { return C.baton_eth_close(C.uint16_t(p)) })
-}
-
-// MACAddr is the device's address.
-func (p Port) MACAddr() (net.HardwareAddr, error) {
-	mac := make(net.HardwareAddr, 6)
-	err := p.do("MAC address", func() C.int { return C.baton_eth_mac(C.uint16_t(p), (*C.uint8_t)(unsafe.Pointer(&mac[0]))) })
-	return mac, err
-}
-
-// SetMACAddr gives the device another address.
-//
-//	error: no unicast Ethernet address, ENOTSUP if the driver cannot
-func (p Port) SetMACAddr(mac net.HardwareAddr) error {
-	if len(mac) != 6 || mac[0]&1 != 0 {
-		return fmt.Errorf("MAC address %v: want a unicast Ethernet address", mac)
-	}
-	return p.do(fmt.Sprintf("set MAC address %v", mac), func() C.int {
-		return C.baton_eth_set_mac(C.uint16_t(p), (*C.uint8_t)(unsafe.Pointer(&mac[0])))
-	})
 }
 
 // MTU is the largest L3 packet, in bytes.

@@ -56,6 +56,8 @@ int baton_eth_stop(uint16_t port);
 int baton_eth_close(uint16_t port);
 int baton_eth_mac(uint16_t port, uint8_t *mac);
 int baton_eth_set_mac(uint16_t port, const uint8_t *mac);
+int baton_eth_add_mac(uint16_t port, const uint8_t *mac);
+int baton_eth_remove_mac(uint16_t port, const uint8_t *mac);
 int baton_eth_mtu(uint16_t port);
 int baton_eth_set_mtu(uint16_t port, uint16_t mtu);
 int baton_eth_promisc(uint16_t port, int on);

@@ -82,6 +82,9 @@ func TestControl(t *testing.T) {
 			if p.SetMACAddr(bad) == nil {
 				t.Errorf("SetMACAddr(%v) succeeded", bad)
 			}
+			if p.AddMACAddr(bad) == nil || p.RemoveMACAddr(bad) == nil {
+				t.Errorf("AddMACAddr(%v) or RemoveMACAddr succeeded", bad)
+			}
 		}
 		if err := p.PromiscEnable(); err != nil { // net_null takes all there is
 			t.Error(err)
@@ -103,6 +106,42 @@ func TestControl(t *testing.T) {
 		}
 		if err := p.RxIntrEnable(0); err == nil {
 			t.Error("RxIntrEnable on net_null succeeded")
+		}
+	})
+}
+
+// TestNoMACFilter: a driver that has no filter of addresses says so.
+func TestNoMACFilter(t *testing.T) {
+	ealtest.Plain(t, func(t *testing.T) {
+		p, _, _ := setup(t, "net_null0")
+		mac := net.HardwareAddr{2, 0, 0, 0, 0, 7}
+		for _, err := range []error{p.AddMACAddr(mac), p.RemoveMACAddr(mac)} {
+			if !errors.Is(err, eal.ErrNotSupported) || !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), mac.String()) {
+				t.Errorf("net_null's filter: %v", err)
+			}
+		}
+	})
+}
+
+// TestMACFilter: net_ring has a filter that is a list: one place, and no address of its
+// own. The first that is added is its own from then on.
+func TestMACFilter(t *testing.T) {
+	ealtest.Plain(t, func(t *testing.T) {
+		p, _, _ := setup(t, "net_ring0")
+		first, second := net.HardwareAddr{2, 0, 0, 0, 0, 7}, net.HardwareAddr{2, 0, 0, 0, 0, 8}
+		for range 2 {
+			if err := errors.Join(p.RemoveMACAddr(second), p.AddMACAddr(first)); err != nil {
+				t.Error(err)
+			}
+		}
+		if mac, err := p.MACAddr(); err != nil || mac.String() != first.String() {
+			t.Errorf("MACAddr() = %v, %v", mac, err)
+		}
+		if err := p.AddMACAddr(second); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("a second address: %v", err)
+		}
+		if err := p.RemoveMACAddr(first); !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("remove the device's own: %v", err)
 		}
 	})
 }
