@@ -19,6 +19,7 @@ type HostConfig struct {
 	Name       string
 	Underlay   netip.Prefix     // tunnel end point's address
 	MAC        net.HardwareAddr // of eth0; nil: the kernel's choice
+	Alternate  bool             // a second device on the underlay, eth1, for the next generation's batond
 	CPU        int              // of the worker
 	VhostMode  string           // client or server; empty: client
 	QueuePairs int              // 0: 1
@@ -39,7 +40,8 @@ type Host struct {
 	dir string
 }
 
-// AddHost makes a host's namespace with eth0 on the underlay; Start starts its batond.
+// AddHost makes a host's namespace with eth0 on the underlay, and eth1 if cfg.Alternate;
+// Start starts its batond.
 func (c *Cluster) AddHost(cfg HostConfig) (*Host, error) {
 	h := &Host{Name: cfg.Name, c: c, cfg: cfg}
 	var err error
@@ -48,6 +50,11 @@ func (c *Cluster) AddHost(cfg HostConfig) (*Host, error) {
 	}
 	if err := c.Bridge.Attach(h.Netns, "eth0", cfg.MAC); err != nil {
 		return nil, err
+	}
+	if cfg.Alternate {
+		if err := c.Bridge.Attach(h.Netns, "eth1", nil); err != nil {
+			return nil, err
+		}
 	}
 	if h.dir, err = c.Lab.MkdirPath(cfg.Name); err != nil {
 		return nil, err
@@ -94,7 +101,7 @@ func (h *Host) config() (string, error) {
 		lines = append(lines, fmt.Sprintf("controllers: [%q]", h.c.controller.Switches))
 	}
 	if !strings.Contains(more, "underlay:") {
-		lines = append(lines, fmt.Sprintf("underlay: {device: %q, address: %v, mtu: %d}", "net_af_packet0,iface=eth0", h.cfg.Underlay, h.c.opts.MTU))
+		lines = append(lines, "underlay: {"+h.underlay()+"}")
 	}
 	if !strings.Contains(more, "workers:") {
 		lines = append(lines, fmt.Sprintf("workers: {cpus: [%d]}", h.cfg.CPU))
@@ -102,7 +109,24 @@ func (h *Host) config() (string, error) {
 	return h.c.WriteFile(h.Name+".yaml", append(lines, h.cfg.More...)...)
 }
 
-// Reconfigure changes what the host's next Start goes by.
+// underlay is what stands in the underlay section of batond's configuration.
+func (h *Host) underlay() string {
+	s := fmt.Sprintf("device: %q, address: %v, mtu: %d", "net_af_packet0,iface=eth0", h.cfg.Underlay, h.c.opts.MTU)
+	if !h.cfg.Alternate {
+		return s
+	}
+	ports := h.BridgePorts()
+	return s + fmt.Sprintf(", alternate: %q, bridge_ports: [%q, %q], bridge_netns: %q", "net_af_packet1,iface=eth1", ports[0], ports[1], h.c.Bridge.Netns.Path())
+}
+
+// BridgePorts are the underlay bridge's ports behind eth0 and, if HostConfig.Alternate,
+// eth1, in the namespace of Cluster.Bridge.
+func (h *Host) BridgePorts() [2]string {
+	return [2]string{h.c.Bridge.Port(h.Netns, "eth0"), h.c.Bridge.Port(h.Netns, "eth1")}
+}
+
+// Reconfigure changes what the host's next Start goes by; not Alternate, which AddHost
+// goes by.
 func (h *Host) Reconfigure(change func(*HostConfig)) { change(&h.cfg) }
 
 // Start starts batond and waits until it answers. A host may be started again

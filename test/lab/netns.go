@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -83,6 +84,9 @@ func (n *Netns) Name() string { return n.name }
 
 // FullName is the name that ip-netns(8) knows.
 func (n *Netns) FullName() string { return n.full }
+
+// Path is the namespace's file, for programs that enter it.
+func (n *Netns) Path() string { return filepath.Join("/run/netns", n.full) }
 
 // Do runs fn on a thread that is inside the namespace: sockets made by fn stay
 // in it. One Do or process start runs at a time; fn must be short and must not
@@ -183,7 +187,7 @@ func disableBridgeFilter() error {
 // raw sockets (DPDK's net_af_packet, Open vSwitch) see are complete frames.
 // mac may be nil: the kernel chooses one.
 func (b *Bridge) Attach(host *Netns, ifname string, mac net.HardwareAddr) error {
-	leg := host.name + "-" + ifname
+	leg := b.Port(host, ifname)
 	if err := b.Netns.Veth(leg, host, ifname, VethOptions{MTU: b.mtu, PeerMAC: mac}); err != nil {
 		return err
 	}
@@ -200,6 +204,10 @@ func (b *Bridge) Attach(host *Netns, ifname string, mac net.HardwareAddr) error 
 	}
 	return nil
 }
+
+// Port is the name, in the bridge's namespace, of the bridge's port behind interface
+// ifname of host, which Attach made.
+func (b *Bridge) Port(host *Netns, ifname string) string { return host.name + "-" + ifname }
 
 // maxIfname is the longest name of an interface, in bytes (IFNAMSIZ - 1).
 const maxIfname = unix.IFNAMSIZ - 1

@@ -2,9 +2,11 @@ package lab_test
 
 import (
 	"bytes"
+	"net"
 	"testing"
 	"time"
 
+	"baton/nic/steer"
 	"baton/test/lab"
 )
 
@@ -28,4 +30,22 @@ func TestUnderlayCarriesBrokenIPv4(t *testing.T) {
 	must(t, ports[0].Send(frame))
 	_, err = ports[1].Recv(5*time.Second, func(got []byte) bool { return bytes.Equal(got, frame) })
 	must(t, err)
+}
+
+// A port's name and the namespace's path are what a program outside finds them by.
+func TestUnderlayPort(t *testing.T) {
+	l := lab.ForTest(t)
+	bridge, err := l.Underlay("underlay", 1600)
+	must(t, err)
+	n, err := l.Netns("host")
+	must(t, err)
+	must(t, bridge.Attach(n, "eth1", nil))
+	s, err := steer.New(steer.Config{
+		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Ports: [2]string{bridge.Port(n, "eth1"), "none"}, Netns: bridge.Netns.Path(),
+	})
+	must(t, err)
+	must(t, s.Take(0))
+	if at, err := s.Where(); at != 0 || err != nil {
+		t.Errorf("Where() = %d, %v", at, err)
+	}
 }
