@@ -58,6 +58,10 @@ func (b *bustle) step(id int) {
 	case what == 1 && d != nil:
 		b.remove(id, d)
 	case what == 1:
+	case what == 2 && d != nil:
+		if err := b.lab.ReplacePort(d.name, &again{d}); err != nil {
+			b.rt.Fatal(err)
+		}
 	case d == nil:
 		b.add(id)
 	default:
@@ -67,6 +71,9 @@ func (b *bustle) step(id int) {
 		}
 	}
 }
+
+// again is another port for a double's queues.
+type again struct{ *double }
 
 // rules lets every destination be at another port.
 func (b *bustle) rules() {

@@ -35,7 +35,7 @@
 //   - A worker that says it sleeps is woken by whoever gives it something: it
 //     says so first and looks for work once more afterwards.
 //
-// Layout changes (AddPort, RemovePort, Close) are made by the control side under
+// Layout changes (AddPort, RemovePort, ReplacePort, Close) are made by the control side under
 // Pool.mu, one at a time, and end when all workers have taken them up. Queues
 // are attached and detached by the worker that polls them; it counts as holding
 // nothing meanwhile, so that a port may wait for the workers in Attach.

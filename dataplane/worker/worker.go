@@ -274,7 +274,8 @@ func (w *Worker) sweep(num int) {
 	w.unswept -= min(num, w.unswept)
 }
 
-// settle takes up a layout: queues that are gone are detached, new ones attached.
+// settle takes up a layout: queues that are gone are detached, then new ones attached; in
+// this order, since of a port that was replaced one may wrap the other (see ReplacePort).
 // Others may wait for the worker meanwhile, and a queue's Attach for them: it
 // counts as holding nothing, which is so.
 func (w *Worker) settle(lay *layout) {
