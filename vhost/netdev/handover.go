@@ -123,6 +123,39 @@ func (d *Device) Resume(words []uint32) error {
 	return nil
 }
 
+// ResumeLost is Resume where nobody knows the words: the device that served the guest died.
+// Each ring goes on where the guest's memory shows, behind the last chain that was given
+// back: what the dead device had taken and not given back is taken again. A packed ring's
+// memory does not always tell; then its word is believed, and the log says so. Rings
+// that do not start are logged too; Running counts those that did.
+func (d *Device) ResumeLost() {
+	d.mu.Lock()
+	defer d.release()
+	if !d.suspended {
+		return
+	}
+	for _, r := range d.rings {
+		r.baseOf = ""
+	}
+	d.suspended = false
+	d.startAll()
+}
+
+// Running is the number of rings that run and are not broken: whoever goes on for another
+// device compares. It waits for a control call that is under way.
+//
+//	conc: any goroutine but a worker
+func (d *Device) Running() (num int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.rings {
+		if r.live != nil && r.live.Broken() == virtq.ReasonNone {
+			num++
+		}
+	}
+	return num
+}
+
 // Words is where the rings stand, for Resume of another device. Suspend came before.
 func (d *Device) Words() (words []uint32) {
 	d.mu.Lock()
