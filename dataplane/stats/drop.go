@@ -45,6 +45,7 @@ const (
 	DropBadOffload                            // frame whose offload request does not fit its headers, or cannot be met
 	DropOverwork                              // super-segment beyond what one turn of its queue may be cut into
 	DropInjected                              // consumed: given to the control plane
+	DropOther                                 // for a reason that only another version knows
 
 	NumDropReasons = int(iota)
 )
@@ -89,6 +90,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropBadOffload:          {"bad_offload", "frame whose offload request does not fit its headers, or cannot be met"},
 	DropOverwork:            {"overwork", "super-segment beyond what one turn of its queue may be cut into"},
 	DropInjected:            {"injected", "consumed: given to the control plane"},
+	DropOther:               {"other", "for a reason that only another version knows"},
 }
 
 // String is the reason's stable name, such as "unknown_mac".

@@ -49,7 +49,7 @@ func (t *Totals) add(o *Totals) {
 	}
 }
 
-// PortStats is a port and its counters since it was added.
+// PortStats is a port and its counters since it was added, and what was restored of it.
 type PortStats struct {
 	Totals
 	Name     string
@@ -60,8 +60,9 @@ type PortStats struct {
 	Workers  []int // of each queue
 }
 
-// portTotals sums up slot at over all workers.
+// portTotals sums up slot at over all workers, and what was restored.
 func (p *Pool) portTotals(s *slot, at int) (t Totals) {
+	t = p.carried[s.name]
 	for _, w := range p.workers {
 		c := &w.ports[at]
 		t.RxPackets += c.RxPackets.Load()
@@ -117,12 +118,17 @@ func (p *Pool) Ports() []PortStats {
 	return all
 }
 
-// Totals sums up all ports, those that are gone included.
+// Totals sums up all ports, those that are gone or not here yet (see Restore) included.
 func (p *Pool) Totals() Totals {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.retired
 	lay := p.layout.Load()
+	for name, one := range p.carried {
+		if _, ok := lay.names[name]; !ok {
+			t.add(&one)
+		}
+	}
 	for i := range lay.slots {
 		if s := &lay.slots[i]; s.port != nil {
 			one := p.portTotals(s, i)

@@ -29,7 +29,8 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows, and changes of layout
 	begun   bool
 	closed  bool
-	retired Totals // of ports that are gone
+	retired Totals            // of ports that are gone
+	carried map[string]Totals // what other processes have counted, by port; not all need be attached
 
 	preempted error
 }
@@ -50,7 +51,7 @@ func New(cfg Config) (*Pool, error) {
 		}
 	}
 	cyclesPerSecond()
-	p := &Pool{cfg: cfg, seed: rand.Uint64(), punts: make(chan Punt, cfg.Punts)}
+	p := &Pool{cfg: cfg, seed: rand.Uint64(), punts: make(chan Punt, cfg.Punts), carried: map[string]Totals{}}
 	p.layout.Store(&layout{uplink: slotDown, names: map[string]uint16{}})
 	for i := range cfg.Workers {
 		w, err := newWorker(p, i)
@@ -183,6 +184,7 @@ func (p *Pool) RemovePort(name string) error {
 func (p *Pool) retire(s *slot, at int) {
 	t := p.portTotals(s, at)
 	p.retired.add(&t)
+	delete(p.carried, s.name)
 	for _, w := range p.workers {
 		c := &w.ports[at]
 		for _, n := range []*stats.Counter{&c.RxPackets, &c.RxBytes, &c.TxPackets, &c.TxBytes, &c.Generated} {
