@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"baton/dataplane/buf"
 	"baton/dataplane/port"
 )
 
@@ -44,6 +45,7 @@ type Gate struct {
 	baton *baton
 
 	state  atomic.Uint32
+	spill  atomic.Bool          // what waits when the port goes away is lost
 	behind atomic.Pointer[mark] // packets of the port from the other process come first
 	queues []*gateQueue
 
@@ -162,6 +164,7 @@ func (g *Gate) Prepare(d Device) {
 //
 //	error: it has not, until limit; the gate is Away again
 func (g *Gate) Hold(limit time.Duration) error {
+	g.spill.Store(false)
 	g.state.Store(stateHold)
 	g.link.quiet.Quiesce() // no worker is about to write any more
 	if err := g.link.area.Drained(g.link.side, limit); err != nil {
@@ -177,20 +180,32 @@ func (g *Gate) Unhold() { g.state.CompareAndSwap(stateHold, stateAway) }
 // Give passes the port to the other process, which holds it.
 func (g *Gate) Give() {
 	g.settle()
+	g.spill.Store(true)
 	g.Enable(g.Enabled())
+	last := Now()
 	g.state.Store(stateAway)
 	g.link.quiet.Quiesce() // no worker gives packets to the device any more
-	last := Now()
 	g.device.Suspend()
 	g.link.quiet.Quiesce() // what the last burst left for the next poll, as a NIC does, is sent
 	g.baton.pass(g.link.side.Other(), g.device.Words(), last)
 }
 
-// settle gives a guest that has no room some time to take what waits for it: later packets of
-// the same flows may wait in the other process.
+// noRoom is how often in a row a guest has no room before it is not waited for any more.
+const noRoom = 100
+
+// settle waits until the guest has taken what has waited for it since the port came, or has no
+// room for long: later packets of the same flows may wait in the other process already, so that
+// it is too late to send these there.
 func (g *Gate) settle() {
-	for begun := Now(); g.Waiting() > 0 && time.Duration(Now()-begun) < spinFor; {
-		time.Sleep(20 * time.Microsecond)
+	g.link.quiet.Quiesce() // what a worker was about to let wait is known
+	for begun := Now(); time.Duration(Now()-begun) < time.Second; time.Sleep(20 * time.Microsecond) {
+		waits := false
+		for _, q := range g.queues {
+			waits = waits || q.waiting.Load() > 0 && q.stuck.Load() < noRoom
+		}
+		if !waits {
+			return
+		}
 	}
 }
 
@@ -268,8 +283,8 @@ func (g *Gate) Interruption() (d time.Duration, ok bool) {
 type Counts struct {
 	Sent    uint64 `json:"sent"`    // into a ring
 	Arrived uint64 `json:"arrived"` // out of a ring
-	Waited  uint64 `json:"waited"`  // for Direct or for room
-	Lost    uint64 `json:"lost"`    // of Arrived and Waited: had no room in the end
+	Waited  uint64 `json:"waited"`  // for the port to come
+	Lost    uint64 `json:"lost"`    // of Arrived and Waited: the guest had no room
 }
 
 // Add adds o.
@@ -286,6 +301,17 @@ func (g *Gate) Counts() (c Counts) {
 		c.Add(Counts{q.sent.Load(), q.arrived.Load(), q.waited.Load(), q.lost.Load()})
 	}
 	return c
+}
+
+// Drop frees what waits, by the cache that its buffers came from. The workers have ended.
+func (g *Gate) Drop(c *buf.Cache) {
+	for _, q := range g.queues {
+		for _, b := range q.held {
+			c.Free(b)
+		}
+		q.held = nil
+		q.waiting.Store(0)
+	}
 }
 
 // Waiting is the number of packets that wait in the gate.

@@ -28,6 +28,7 @@ type gateQueue struct {
 
 	held    []*buf.Buf // wait, in order; their memory is not Go's
 	waiting atomic.Int64
+	stuck   atomic.Int32
 
 	sent, arrived, waited, lost stats.Counter
 }
@@ -47,12 +48,13 @@ func (q *gateQueue) Rx(c *buf.Cache, v *buf.Vec) int {
 	if len(q.held) > 0 && state != stateHold {
 		q.flush(c, v, state)
 	}
+	// The state first: what is behind is known before it is Direct.
 	in := q.inner.Load()
-	if in == nil || q.behind() {
+	if state != stateDirect || in == nil || q.behind() {
 		return 0
 	}
 	n := in.q.Rx(c, v)
-	if state == stateDirect && q.first.Load() == 0 {
+	if q.first.Load() == 0 {
 		q.first.Store(Now())
 	}
 	return n
@@ -72,12 +74,22 @@ func (q *gateQueue) behind() bool {
 }
 
 // flush sends what waits as far as there is room. v is scratch.
+//
+//	out: stuck counts the calls in a row that found none
 func (q *gateQueue) flush(c *buf.Cache, v *buf.Vec, state uint32) {
+	if state == stateAway && q.gate.spill.Load() {
+		q.lose(c, q.held)
+		q.held = q.held[:0]
+	}
 	for len(q.held) > 0 {
 		n := copy(v[:], q.held)
 		took := q.put(c, v, n, state)
 		q.held = q.held[:copy(q.held, q.held[took:])]
+		if took > 0 {
+			q.stuck.Store(0)
+		}
 		if took < n {
+			q.stuck.Add(1)
 			break
 		}
 	}
@@ -110,13 +122,16 @@ func (q *gateQueue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 		var scratch buf.Vec
 		q.flush(c, &scratch, state)
 	}
-	if len(q.held) == 0 && state != stateHold {
-		return q.put(c, v, n, state)
+	switch {
+	case state == stateHold:
+		return q.wait(v, n)
+	case len(q.held) > 0:
+		return 0 // there is no room for those before
 	}
-	return q.wait(v, n)
+	return q.put(c, v, n, state)
 }
 
-// wait keeps v[:n] until the port's owner is settled, as far as there is room.
+// wait keeps v[:n] until it is settled whose the port is, as far as there is room.
 func (q *gateQueue) wait(v *buf.Vec, n int) int {
 	n = min(n, maxWaiting-len(q.held))
 	q.held = append(q.held, v[:n]...)
@@ -125,21 +140,23 @@ func (q *gateQueue) wait(v *buf.Vec, n int) int {
 	return n
 }
 
-// arrive takes v[:n], all of them, which came out of a ring.
+// arrive takes v[:n], all of them, which came out of a ring. What the guest has no room for
+// is lost, as in any switch.
 func (q *gateQueue) arrive(c *buf.Cache, v *buf.Vec, n int) {
 	q.arrived.Add(uint64(n))
 	took := 0
-	if state := q.gate.state.Load(); state != stateAway { // else it would go in a circle
-		if took = q.Tx(c, v, n); took < n {
-			// A guest that is slow for a moment: later packets wait behind these.
-			rest := copy(v[:], v[took:n])
-			took, n = q.wait(v, rest), rest
-		}
+	if q.gate.state.Load() != stateAway { // else it would go in a circle
+		took = q.Tx(c, v, n)
 	}
-	for i := took; i < n; i++ {
-		c.Free(v[i&(buf.Burst-1)])
+	q.lose(c, v[took:n])
+}
+
+// lose frees packets that have no place to go.
+func (q *gateQueue) lose(c *buf.Cache, all []*buf.Buf) {
+	for _, b := range all {
+		c.Free(b)
 	}
-	q.lost.Add(uint64(n - took))
+	q.lost.Add(uint64(len(all)))
 }
 
 // Attach implements port.Queue.

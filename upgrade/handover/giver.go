@@ -1,0 +1,321 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"baton/upgrade/relay"
+	"baton/upgrade/wire"
+)
+
+// Limits of what a taker may take its time for.
+const (
+	beginLimit   = 90 * time.Second // a DPDK device with its memory
+	prepareLimit = 30 * time.Second // a VM's memory mapped
+	stepLimit    = 5 * time.Second
+	detachLimit  = 2 * time.Second
+)
+
+// Port is one that is given away.
+type Port struct {
+	Name string
+	Gate *relay.Gate // with the device
+	// Detach stops the port's session at a message boundary and tells the port's state; rings
+	// run on. The section's descriptors stay the giver's.
+	Detach func(ctx context.Context) (wire.Section, error)
+	// Reattach goes on with the session, after Detach.
+	Reattach func() error
+	// Running is the number of rings that run.
+	Running func() int
+}
+
+// Giver gives ports to another process.
+type Giver struct {
+	Conn  *wire.Conn
+	Area  *relay.Area
+	Ports []Port // in the order in which they go
+	// Begin is what the taker needs before any port, End what it gets when it has all.
+	Begin []wire.Section
+	End   func() ([]wire.Section, error)
+	// Drained waits until the giver's own NIC has no more packets, after steer. Unsteer brings the
+	// wire's traffic back to it.
+	Drained func(ctx context.Context) error
+	Unsteer func() error
+	// Kill ends the taker and returns when it is gone for certain.
+	Kill func()
+	// Canary is how many ports go first, and are looked at for CanaryTime before the others
+	// follow; healthy says what is wrong with one of them.
+	Canary     int
+	CanaryTime time.Duration
+	// Pause is the least time between two ports.
+	Pause time.Duration
+	// Progress is told of what happens; nil: nobody is.
+	Progress func(Progress)
+
+	detached []*Port // whose sessions stand still
+	gone     []*Port // that the taker has
+	steered  bool
+	deaf     bool // the taker does not answer
+}
+
+// Progress is what happens.
+type Progress struct {
+	Phase string // one of the phases
+	Port  string // empty: of all
+	Done  int    // ports of this phase
+}
+
+// Phases of a hand-over.
+const (
+	PhaseStart   = "start"
+	PhasePrepare = "prepare"
+	PhaseMove    = "move"
+	PhaseCanary  = "canary"
+	PhaseSteer   = "steer"
+	PhaseCommit  = "commit"
+	PhaseDone    = "done"
+	PhaseRevert  = "roll back"
+	PhaseFailed  = "rolled back"
+)
+
+func (g *Giver) tell(phase, port string, done int) {
+	if g.Progress != nil {
+		g.Progress(Progress{phase, port, done})
+	}
+}
+
+// Run hands all over. The offer was accepted.
+//
+//	out: what became of the ports, by name
+//	error: why not; then all is as it was, and the taker is gone. An error of taking it back
+//	is joined
+func (g *Giver) Run(ctx context.Context) (map[string]PortReport, error) {
+	report, err := g.run(ctx)
+	if err == nil {
+		g.tell(PhaseDone, "", len(g.Ports))
+		return report, nil
+	}
+	g.tell(PhaseRevert, "", 0)
+	err = errors.Join(err, g.revert())
+	g.tell(PhaseFailed, "", 0)
+	return report, err
+}
+
+func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
+	if err := g.begin(); err != nil {
+		return nil, err
+	}
+	for i := range g.Ports {
+		if err := errors.Join(ctx.Err(), g.prepare(ctx, &g.Ports[i])); err != nil {
+			return nil, fmt.Errorf("port %s: not prepared: %w", g.Ports[i].Name, err)
+		}
+		g.tell(PhasePrepare, g.Ports[i].Name, i+1)
+	}
+	for i := range g.Ports {
+		begun := time.Now()
+		if err := errors.Join(ctx.Err(), g.move(&g.Ports[i])); err != nil {
+			return nil, fmt.Errorf("port %s: not moved: %w", g.Ports[i].Name, err)
+		}
+		g.tell(PhaseMove, g.Ports[i].Name, i+1)
+		wait := g.Pause - time.Since(begun)
+		if i+1 == g.Canary {
+			g.tell(PhaseCanary, "", i+1)
+			wait = max(wait, g.CanaryTime)
+		}
+		if err := g.watch(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	return g.commit(ctx)
+}
+
+// ask sends a request and waits for its answer.
+//
+//	error: the taker's, or the connection's
+func (g *Giver) ask(s step, limit time.Duration) (step, error) {
+	err := g.Conn.SetDeadline(time.Now().Add(limit))
+	if err == nil {
+		err = send(g.Conn, s)
+	}
+	if err != nil {
+		g.deaf = true
+		return step{}, err
+	}
+	return g.answer(s.Step)
+}
+
+// answer waits for the answer to a request.
+func (g *Giver) answer(want string) (step, error) {
+	sec, err := g.Conn.Receive()
+	if err != nil {
+		g.deaf = true
+		return step{}, fmt.Errorf("the new process gives no answer to %q: %w", want, err)
+	}
+	defer sec.Close()
+	s, ok, err := parse(&sec)
+	switch {
+	case err != nil:
+		g.deaf = true
+		return step{}, err
+	case !ok || s.Step != want:
+		g.deaf = true
+		return step{}, fmt.Errorf("handover: %w: %v where the answer to %q was due", wire.ErrFormat, sec.Tag, want)
+	case s.Error != "":
+		return s, errors.New(s.Error)
+	}
+	return s, nil
+}
+
+func (g *Giver) begin() error {
+	g.tell(PhaseStart, "", 0)
+	if err := g.Conn.SetDeadline(time.Now().Add(beginLimit)); err != nil {
+		return err
+	}
+	for _, sec := range g.Begin {
+		if err := g.Conn.Send(sec); err != nil {
+			return err
+		}
+	}
+	lanes := map[string][]int{}
+	for _, p := range g.Ports {
+		l, err := p.Gate.Lanes()
+		if err != nil {
+			return err
+		}
+		lanes[p.Name] = l
+	}
+	s, err := g.ask(step{Step: stepBegin, Lanes: lanes}, beginLimit)
+	if err != nil {
+		return fmt.Errorf("the new process does not start: %w", err)
+	}
+	for _, p := range g.Ports {
+		if err := p.Gate.SetLanes(s.Lanes[p.Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Giver) prepare(ctx context.Context, p *Port) error {
+	ctx, cancel := context.WithTimeout(ctx, detachLimit)
+	defer cancel()
+	sec, err := p.Detach(ctx)
+	if err != nil {
+		return err
+	}
+	g.detached = append(g.detached, p)
+	if err := g.Conn.SetDeadline(time.Now().Add(prepareLimit)); err != nil {
+		return err
+	}
+	if err := g.Conn.Send(sec); err != nil {
+		return err
+	}
+	_, err = g.ask(step{Step: stepPrepare, Port: p.Name, Enabled: p.Gate.Enabled(), Running: p.Running()}, prepareLimit)
+	return err
+}
+
+// move passes one port's baton.
+func (g *Giver) move(p *Port) error {
+	if _, err := g.ask(step{Step: stepHold, Port: p.Name, Limit: stepLimit}, stepLimit); err != nil {
+		return err
+	}
+	p.Gate.Give()
+	g.gone = append(g.gone, p)
+	_, err := g.answer(stepTake)
+	return err
+}
+
+// watch waits, and says if something goes wrong with the relay meanwhile.
+func (g *Giver) watch(ctx context.Context, wait time.Duration) error {
+	if wait <= 0 {
+		return nil
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+	}
+	return nil
+}
+
+func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
+	g.tell(PhaseSteer, "", 0)
+	g.steered = true
+	if _, err := g.ask(step{Step: stepSteer}, stepLimit); err != nil {
+		return nil, fmt.Errorf("the wire's traffic does not go to the new process: %w", err)
+	}
+	if err := g.Drained(ctx); err != nil {
+		return nil, err
+	}
+	if err := g.Area.Drained(relay.First, stepLimit); err != nil {
+		return nil, err
+	}
+	s, err := g.ask(step{Step: stepOpen}, stepLimit)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range g.Ports {
+		r, c := s.Ports[p.Name], p.Gate.Counts()
+		r.Add(c)
+		s.Ports[p.Name] = r
+	}
+	g.tell(PhaseCommit, "", 0)
+	end, err := g.End()
+	if err != nil {
+		return s.Ports, err
+	}
+	if err := g.Conn.SetDeadline(time.Now().Add(beginLimit)); err != nil {
+		return s.Ports, err
+	}
+	for _, sec := range end {
+		if err := g.Conn.Send(sec); err != nil {
+			return s.Ports, err
+		}
+	}
+	_, err = g.ask(step{Step: stepCommit}, beginLimit)
+	return s.Ports, err
+}
+
+// revert takes everything back.
+func (g *Giver) revert() error {
+	var errs []error
+	polite := !g.deaf
+	for i := len(g.gone) - 1; i >= 0 && polite; i-- {
+		polite = g.takeBack(g.gone[i]) == nil
+	}
+	if polite {
+		// It ends by itself; Kill waits for that.
+		_, _ = g.ask(step{Step: stepAbort}, stepLimit)
+	}
+	g.Kill()
+	for i := range g.Ports {
+		p := &g.Ports[i]
+		if _, err := p.Gate.Seize(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if g.steered {
+		errs = append(errs, g.Unsteer())
+	}
+	for _, p := range g.detached {
+		if err := p.Reattach(); err != nil {
+			errs = append(errs, fmt.Errorf("port %s: its session does not go on: %w", p.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// takeBack gets one port back from a taker that answers.
+func (g *Giver) takeBack(p *Port) error {
+	if err := p.Gate.Hold(stepLimit); err != nil {
+		return err
+	}
+	if _, err := g.ask(step{Step: stepGive, Port: p.Name}, stepLimit); err != nil {
+		return err
+	}
+	return p.Gate.Take(stepLimit)
+}

@@ -1,0 +1,310 @@
+package handover_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"baton/upgrade/handover"
+	"baton/upgrade/relay"
+	"baton/upgrade/relay/relaytest"
+	"baton/upgrade/wire"
+)
+
+const kindState wire.Kind = 1
+
+// pair are the ends of a socket of packets.
+func pair(t *testing.T) (a, b *wire.Conn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conns := [2]*wire.Conn{}
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		f.Close()
+		if err == nil {
+			conns[i], err = wire.NewConn(c.(*net.UnixConn))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return conns[0], conns[1]
+}
+
+// faults break something the first time that it happens; "" nothing.
+type faults struct {
+	mu   sync.Mutex
+	at   string
+	port string
+	do   func() error
+	hit  bool
+}
+
+func (f *faults) here(at, port string) error {
+	f.mu.Lock()
+	if f.at != at || f.port != port || f.hit {
+		f.mu.Unlock()
+		return nil
+	}
+	f.hit = true
+	f.mu.Unlock()
+	return f.do()
+}
+
+// upgrade is a hand-over of a house from its first process to its second.
+type upgrade struct {
+	t        *testing.T
+	h        *relaytest.House
+	giver    *handover.Giver
+	taker    *handover.Taker
+	a, b     *wire.Conn
+	faults   faults
+	attached map[string]bool // sessions that are served here
+	steered  atomic.Bool
+	ended    bool       // the taker has got all
+	took     chan error // what Taker.Run returned
+	phases   []string
+}
+
+func newUpgrade(t *testing.T, guests int) *upgrade {
+	h := relaytest.New(t, guests, false)
+	u := &upgrade{t: t, h: h, attached: map[string]bool{}, took: make(chan error, 1)}
+	u.a, u.b = pair(t)
+	t.Cleanup(func() { u.a.Close(); u.b.Close() })
+	u.giver = &handover.Giver{
+		Conn: u.a, Area: h.Areas[0],
+		Begin:    []wire.Section{{Tag: wire.Tag{Kind: 2, Version: 1}, Payload: []byte("rules")}},
+		End:      func() ([]wire.Section, error) { return nil, u.faults.here("end", "") },
+		Drained:  func(context.Context) error { return u.faults.here("drained", "") },
+		Unsteer:  func() error { u.steered.Store(false); return nil },
+		Kill:     u.kill,
+		Progress: func(p handover.Progress) { u.phases = append(u.phases, p.Phase) },
+	}
+	for i, g := range h.Procs[0].Gates {
+		u.attached[g.Name()] = true
+		u.giver.Ports = append(u.giver.Ports, handover.Port{
+			Name: g.Name(), Gate: g, Running: func() int { return 2 },
+			Detach: func(context.Context) (wire.Section, error) {
+				if err := u.faults.here("detach", g.Name()); err != nil {
+					return wire.Section{}, err
+				}
+				u.attached[g.Name()] = false
+				return wire.Section{Tag: wire.Tag{Kind: kindState, Version: 1}, Payload: fmt.Append(nil, i)}, nil
+			},
+			Reattach: func() error { u.attached[g.Name()] = true; return nil },
+		})
+	}
+	u.taker = &handover.Taker{
+		Conn: u.b,
+		Begin: func(s []wire.Section) (map[string]*relay.Gate, error) {
+			if len(s) != 1 || string(s[0].Payload) != "rules" {
+				t.Errorf("began with %v", s)
+			}
+			all := map[string]*relay.Gate{}
+			for _, g := range h.Procs[1].Gates {
+				all[g.Name()] = g
+			}
+			return all, u.faults.here("begin", "")
+		},
+		Restore: func(name string, s wire.Section) (relay.Device, error) {
+			var i int
+			if _, err := fmt.Sscan(string(s.Payload), &i); err != nil || s.Kind != kindState {
+				t.Errorf("state %v: %v", s, err)
+			}
+			return h.Device(1, i), u.faults.here("restore", name)
+		},
+		Running: func(name string) int {
+			if u.faults.here("running", name) != nil {
+				return 1
+			}
+			return 2
+		},
+		Steer: func() error { u.steered.Store(true); return u.faults.here("steer", "") },
+		Open:  func() error { return u.faults.here("open", "") },
+		End:   func([]wire.Section) error { u.ended = true; return u.faults.here("commit", "") },
+	}
+	return u
+}
+
+// run is a hand-over to its end.
+func (u *upgrade) run(ctx context.Context) (map[string]handover.PortReport, error) {
+	u.h.Moves()
+	go func() { u.took <- u.taker.Run() }()
+	return u.giver.Run(ctx)
+}
+
+// kill is the taker's end: its poll loop stands still.
+func (u *upgrade) kill() {
+	p := u.h.Procs[1]
+	p.Halt.Store(true)
+	<-p.Ended
+	u.b.Close()
+}
+
+// owned checks that one side has all guests, and that frames move.
+func (u *upgrade) owned(side int) {
+	u.t.Helper()
+	for i := range u.h.Guests {
+		if got := u.h.Owner(i); got != side {
+			u.t.Errorf("guest %d is of side %d, want %d", i, got, side)
+		}
+	}
+	u.h.Moves()
+}
+
+// All guests go to the new process while they send: nothing is lost, late or twice.
+func TestCommit(t *testing.T) {
+	before := relaytest.OpenFDs(t)
+	t.Cleanup(func() {
+		if after := relaytest.OpenFDs(t); after != before {
+			t.Errorf("%d descriptors were open, %d are", before, after)
+		}
+	})
+	u := newUpgrade(t, 6)
+	u.giver.Canary, u.giver.CanaryTime = 2, 10*time.Millisecond
+	report, err := u.run(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-u.took; err != nil || !u.ended || !u.steered.Load() {
+		t.Errorf("taken: %v; ended %v, steered %v", err, u.ended, u.steered.Load())
+	}
+	u.owned(1)
+	u.h.Quiet()
+	if u.h.Lost() != 0 {
+		t.Errorf("%d frames lost", u.h.Lost())
+	}
+	var c relay.Counts
+	for name, r := range report {
+		if r.Interruption == nil || *r.Interruption <= 0 || *r.Interruption > 10*time.Second {
+			t.Errorf("%s: interruption %v", name, r.Interruption)
+		}
+		c.Add(r.Counts)
+	}
+	if len(report) != 6 || c.Sent == 0 || c.Lost != 0 {
+		t.Errorf("report %v", report)
+	}
+	want := "start prepare prepare prepare prepare prepare prepare move move canary move move move move steer commit done"
+	if got := strings.Join(u.phases, " "); got != want {
+		t.Errorf("phases %s", got)
+	}
+	for name, here := range u.attached {
+		if here {
+			t.Errorf("the session of %s goes on in the old process", name)
+		}
+	}
+}
+
+var errFault = errors.New("injected")
+
+// Whatever goes wrong at whatever step: the guests are with the old process again, none of
+// their frames is lost if the new one answered, and sessions go on.
+func TestRollBack(t *testing.T) {
+	type fault struct{ at, port string }
+	all := []fault{{"begin", ""}, {"detach", "vm0"}, {"detach", "vm2"}, {"restore", "vm0"}, {"restore", "vm2"}, {"running", "vm0"},
+		{"running", "vm1"}, {"running", "vm2"}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
+	for _, f := range all {
+		for _, how := range []string{"error", "dies"} {
+			t.Run(strings.TrimSpace(f.at+" "+f.port+" "+how), func(t *testing.T) {
+				u := newUpgrade(t, 3)
+				u.faults.at, u.faults.port = f.at, f.port
+				u.faults.do = func() error {
+					if how == "dies" { // its poll loop and its voice end, wherever it stands
+						u.h.Forgive()
+						u.h.Procs[1].Halt.Store(true)
+						<-u.h.Procs[1].Ended
+						u.b.Close()
+					}
+					return errFault
+				}
+				_, err := u.run(context.Background())
+				if err == nil {
+					t.Fatal("went well")
+				}
+				if bad := <-u.took; bad == nil {
+					t.Error("the taker goes on")
+				}
+				u.owned(0)
+				if u.steered.Load() {
+					t.Error("the wire's traffic goes to the new process")
+				}
+				for name, here := range u.attached {
+					if !here {
+						t.Errorf("nobody serves the session of %s", name)
+					}
+				}
+				if how == "error" {
+					u.h.Quiet()
+					if u.h.Lost() != 0 {
+						t.Errorf("%d frames lost", u.h.Lost())
+					}
+				}
+			})
+		}
+	}
+}
+
+// The old process dies at some step: the new one has what it was given, and goes on with it.
+func TestOrphaned(t *testing.T) {
+	for moved := range 3 {
+		t.Run(fmt.Sprint(moved, " moved"), func(t *testing.T) {
+			u := newUpgrade(t, 3)
+			old := u.h.Procs[0]
+			u.giver.Progress = func(p handover.Progress) {
+				if p.Phase == handover.PhasePrepare && p.Done == 3 && moved == 0 || p.Phase == handover.PhaseMove && p.Done == moved {
+					u.h.Forgive()
+					old.Halt.Store(true)
+					<-old.Ended
+					u.a.Close()
+					runtime.Goexit()
+				}
+			}
+			dead := make(chan bool)
+			go func() {
+				defer close(dead)
+				_, _ = u.run(context.Background())
+			}()
+			<-dead
+			if err := <-u.took; !errors.Is(err, handover.ErrOrphaned) {
+				t.Fatalf("taken: %v", err)
+			}
+			u.owned(1)
+		})
+	}
+}
+
+// A giver is told to stop between two ports.
+func TestAbort(t *testing.T) {
+	u := newUpgrade(t, 4)
+	ctx, cancel := context.WithCancel(context.Background())
+	u.giver.Progress = func(p handover.Progress) {
+		if p.Phase == handover.PhaseMove && p.Done == 2 {
+			cancel()
+		}
+	}
+	if _, err := u.run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("run: %v", err)
+	}
+	if err := <-u.took; !errors.Is(err, handover.ErrCalledOff) {
+		t.Errorf("taken: %v", err)
+	}
+	u.owned(0)
+	u.h.Quiet()
+	if u.h.Lost() != 0 {
+		t.Errorf("%d frames lost", u.h.Lost())
+	}
+}
