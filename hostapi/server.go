@@ -1,13 +1,13 @@
 package hostapi
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -26,9 +26,13 @@ type Source interface {
 }
 
 // Server serves one host's answers on a unix socket.
+//
+//	conc: Listener from any goroutine, before one call of Close or Leave
 type Server struct {
 	http *http.Server
-	done chan struct{}
+	l    *net.UnixListener
+	done chan struct{}  // closed when no connection is taken any more
+	open sync.WaitGroup // connections, of one question each
 }
 
 // ErrBusy is the error for a socket path that another process serves.
@@ -50,14 +54,14 @@ func Probe(path string) error {
 }
 
 // listen opens a unix socket of mode 0660. A socket file that nobody serves is replaced.
-func listen(path string) (net.Listener, error) {
+func listen(path string) (*net.UnixListener, error) {
 	if err := Probe(path); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("socket %s: stale socket: %w", path, err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, errors.Unwrap(err))
 	}
@@ -76,26 +80,29 @@ func Serve(path string, src Source) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		http: &http.Server{Handler: handler(src), ReadHeaderTimeout: 5 * time.Second},
-		done: make(chan struct{}),
-	}
-	go func() {
-		defer close(s.done)
-		s.http.Serve(l)
-	}()
-	return s, nil
+	return ServeOn(l, src), nil
 }
 
-// Close ends the server; answers under way are finished for up to a second.
+// Close ends the server and removes the socket's file; answers under way are finished for
+// up to a second.
+//
+//	error: an answer was cut off
 func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		s.http.Close()
-	}
+	// Not http.Server.Shutdown: that drops questions of connections it has taken just now.
+	s.l.Close()
 	<-s.done
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		s.open.Wait()
+	}()
+	var err error
+	select {
+	case <-answered:
+	case <-time.After(time.Second):
+		err = fmt.Errorf("socket %s: somebody was not answered within a second", s.l.Addr())
+	}
+	s.http.Close()
 	return err
 }
 
