@@ -67,6 +67,29 @@ func (c *Client) SetLogLevel(ctx context.Context, l LogLevel) error {
 	return c.do(ctx, http.MethodPut, "log", bytes.NewReader(body), &l)
 }
 
+// Upgrade is the last upgrade, or the one under way.
+func (c *Client) Upgrade(ctx context.Context) (v Upgrade, err error) {
+	return v, c.get(ctx, "upgrade", &v)
+}
+
+// StartUpgrade returns when an upgrade has begun.
+//
+//	error: why it has not; ErrUnanswered: it may have
+func (c *Client) StartUpgrade(ctx context.Context, r UpgradeRequest) error {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPost, "upgrade", bytes.NewReader(body), &r)
+}
+
+// AbortUpgrade has the upgrade under way rolled back, and waits for nothing.
+//
+//	error: none is under way, or it is too late
+func (c *Client) AbortUpgrade(ctx context.Context) error {
+	return c.do(ctx, http.MethodDelete, "upgrade", nil, &struct{}{})
+}
+
 func (c *Client) get(ctx context.Context, what string, into any) error {
 	return c.do(ctx, http.MethodGet, what, nil, into)
 }
@@ -78,7 +101,7 @@ func (c *Client) do(ctx context.Context, method, what string, body io.Reader, in
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.explain(err)
+		return &unanswered{c.explain(err)}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -89,10 +112,22 @@ func (c *Client) do(ctx context.Context, method, what string, body io.Reader, in
 		return fmt.Errorf("batond at %s: %s: %s", c.path, what, f.Error)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("batond at %s: %s: not an answer: %w", c.path, what, err)
+		return &unanswered{fmt.Errorf("batond at %s: %s: not an answer: %w", c.path, what, err)}
 	}
 	return nil
 }
+
+// ErrUnanswered is what errors of a Client are (errors.Is) when nobody answered to the
+// end, as while one process follows another.
+var ErrUnanswered = errors.New("batond did not answer")
+
+type unanswered struct{ error }
+
+// Is makes errors.Is find ErrUnanswered.
+func (*unanswered) Is(target error) bool { return target == ErrUnanswered }
+
+// Unwrap is what happened.
+func (u *unanswered) Unwrap() error { return u.error }
 
 // explain turns a failed connection into a line that names the fix.
 func (c *Client) explain(err error) error {

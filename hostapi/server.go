@@ -115,6 +115,7 @@ func handler(src Source) http.Handler {
 	get(mux, "/v1/workers", src.Workers)
 	get(mux, "/v1/stats", src.Stats)
 	get(mux, "/v1/vhosts", src.Vhosts)
+	handleUpgrade(mux, src)
 	mux.HandleFunc("PUT /v1/log", func(w http.ResponseWriter, r *http.Request) {
 		var l LogLevel
 		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096))
