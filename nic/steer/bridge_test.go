@@ -27,24 +27,20 @@ const (
 // fast as it can, and both devices send from its address. Every frame arrives once, at
 // one of the two: there is no moment without an entry, which would double frames.
 func TestMove(t *testing.T) {
-	for _, vlans := range []bool{false, true} {
-		t.Run(fmt.Sprintf("vlans=%v", vlans), func(t *testing.T) {
-			f := newFabric(t, vlans)
-			s := f.steer(t)
-			must(t, s.Check())
-			mustBeAt(t, s, steer.Neither)
-			must(t, s.Take(0))
-			mustBeAt(t, s, 0)
-			moves := moveAbout(t, s, func() { f.sendSteadily(t) })
-			checkOnce(t, f.received(t, numFrames))
-			if moves < minMoves {
-				t.Errorf("%d moves, want %d at the least", moves, minMoves)
-			}
-			t.Logf("%d frames, %d moves", numFrames, moves)
-			mustBeAt(t, s, moves%2)
-			f.mustReach(t, moves%2)
-		})
+	f := newFabric(t)
+	s := f.steer(t)
+	must(t, s.Check())
+	mustBeAt(t, s, steer.Neither)
+	must(t, s.Take(0))
+	mustBeAt(t, s, 0)
+	moves := moveAbout(t, s, func() { f.sendSteadily(t) })
+	checkOnce(t, f.received(t, numFrames))
+	if moves < minMoves {
+		t.Errorf("%d moves, want %d at the least", moves, minMoves)
 	}
+	t.Logf("%d frames, %d moves", numFrames, moves)
+	mustBeAt(t, s, moves%2)
+	f.mustReach(t, moves%2)
 }
 
 // moveAbout moves the VTEP between the devices while fn runs, beginning with device 1,
@@ -114,7 +110,7 @@ func checkOnce(t *testing.T, lists [2][]uint32) {
 // TestSticky: frames from the VTEP's address out of the other device, as the old
 // generation sends while it drains, do not draw the VTEP back.
 func TestSticky(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	s := f.steer(t)
 	for i := range 2 {
 		must(t, s.Take(i))
@@ -134,7 +130,7 @@ func TestSticky(t *testing.T) {
 // TestTakeFromLearned: what the bridge has learned is no answer of Where, and no
 // hindrance.
 func TestTakeFromLearned(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	s := f.steer(t)
 	f.dev[1].send(t, remote, vtep, 0)
 	eventually(t, "a frame that teaches the bridge", func() bool { return len(f.peer.drain(t)) > 0 })
@@ -149,7 +145,7 @@ func TestTakeFromLearned(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	s := f.steer(t)
 	must(t, s.Remove())
 	must(t, s.Take(1))
@@ -164,7 +160,7 @@ func TestRemove(t *testing.T) {
 
 // TestPortGone: a port that went with its process is no hindrance to the other's taking.
 func TestPortGone(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	s := f.steer(t)
 	must(t, s.Take(0))
 	link, err := f.sw.link.LinkByName("port0")
@@ -181,7 +177,7 @@ func TestPortGone(t *testing.T) {
 
 // TestOwnNamespace: without a path the bridge is looked for where the caller is.
 func TestOwnNamespace(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	s, err := steer.New(steer.Config{MAC: vtep, Ports: [2]string{"port0", "port1"}})
 	must(t, err)
 	f.sw.do(t, func() error { return errors.Join(s.Check(), s.Take(1)) })
@@ -192,10 +188,10 @@ func TestOwnNamespace(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	f := newFabric(t, false)
+	f := newFabric(t)
 	f.sw.veth(t, "loose", f.far, "loose")
 	f.sw.veth(t, "other", f.far, "other")
-	f.sw.bridge(t, "br1", false)
+	f.sw.bridge(t, "br1")
 	f.sw.attach(t, "other", "br1")
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, nil, 0o600))
@@ -261,7 +257,7 @@ func checkNoEntry(t *testing.T, n *namespace) {
 
 // BenchmarkTake is one move, with all that is asked before.
 func BenchmarkTake(b *testing.B) {
-	f := newFabric(b, false)
+	f := newFabric(b)
 	s := f.steer(b)
 	for i := 0; b.Loop(); i++ {
 		must(b, s.Take(i%2))

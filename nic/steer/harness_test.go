@@ -2,7 +2,6 @@ package steer_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -110,20 +109,12 @@ func (n *namespace) do(t testing.TB, fn func() error) {
 	})
 }
 
-func (n *namespace) bridge(t testing.TB, name string, vlans bool) {
+func (n *namespace) bridge(t testing.TB, name string) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	snooping := false
-	bridge := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}
-	if vlans {
-		bridge.VlanFiltering = &vlans
-	}
-	err := n.link.LinkAdd(bridge)
-	if vlans && errors.Is(err, unix.EOPNOTSUPP) {
-		t.Skip("needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING")
-	}
-	must(t, err)
+	must(t, n.link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}))
 	n.up(t, name)
 }
 
@@ -167,14 +158,14 @@ type fabric struct {
 	peer    *nic
 }
 
-func newFabric(t testing.TB, vlans bool) *fabric {
+func newFabric(t testing.TB) *fabric {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
 	noFDLeak(t)
 	f := &fabric{sw: newNamespace(t), far: newNamespace(t)}
-	f.sw.bridge(t, "br0", vlans)
+	f.sw.bridge(t, "br0")
 	for _, leg := range [][2]string{{"port0", "dev0"}, {"port1", "dev1"}, {"uplink", "peer"}} {
 		f.sw.veth(t, leg[0], f.far, leg[1])
 		f.sw.attach(t, leg[0], "br0")
