@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +24,12 @@ type settings struct {
 	Socket      string   `yaml:"socket" default:"/run/baton/batond.sock" doc:"Unix socket for batonctl on this host."`
 	StateDir    string   `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint, what the controller said last, and of what each guest negotiated."`
 	Underlay    struct {
-		Device  string `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
-		Address string `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
-		MTU     uint16 `yaml:"mtu" unit:"bytes" default:"1600" range:"576..9710" doc:"Largest IP packet on the underlay. Guests get 62 bytes less."`
+		Device      string   `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
+		Alternate   string   `yaml:"alternate" doc:"A second device like device, another VF, for the next process of an upgrade: the two take turns. Without one batond cannot be upgraded while VMs run. With it the tunnel end point has a MAC of its own, made of underlay.address."`
+		BridgePorts []string `yaml:"bridge_ports" doc:"Where the devices are virtual and a Linux bridge stands for the NIC's switch: the names of its ports behind device and alternate. Nothing for VFs."`
+		BridgeNetns string   `yaml:"bridge_netns" doc:"Path of the network namespace where that bridge is. Empty: batond's."`
+		Address     string   `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
+		MTU         uint16   `yaml:"mtu" unit:"bytes" default:"1600" range:"576..9710" doc:"Largest IP packet on the underlay. Guests get 62 bytes less."`
 	} `yaml:"underlay"`
 	Vhost struct {
 		SocketDir  string `yaml:"socket_dir" default:"/run/baton/vhost" doc:"Folder of the vhost-user sockets; port vm1 has vm1.sock there."`
@@ -93,6 +97,7 @@ func (s *settings) check() error {
 	if _, err := s.address(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, s.checkAlternate()...)
 	if !hostName.MatchString(s.Host) {
 		errs = append(errs, fmt.Errorf("host: %.80q is no name: use 1 to 63 of a-z, 0-9 and -, with no - at either end, as in the model", s.Host))
 	}
@@ -113,6 +118,28 @@ func (s *settings) check() error {
 		errs = append(errs, errors.New("tls: ca, cert and key belong together: set all three or none"))
 	}
 	return errors.Join(append(errs, s.checkControllers()...)...)
+}
+
+// checkAlternate holds the keys of the second device against each other.
+func (s *settings) checkAlternate() (errs []error) {
+	u := &s.Underlay
+	if u.Alternate != "" && deviceName(u.Alternate) == deviceName(u.Device) {
+		errs = append(errs, fmt.Errorf("underlay.alternate: %s is underlay.device: name another one", deviceName(u.Device)))
+	}
+	switch {
+	case len(u.BridgePorts) == 0 && u.BridgeNetns == "":
+	case u.Alternate == "":
+		errs = append(errs, errors.New("underlay.bridge_ports, bridge_netns: they belong to underlay.alternate, which is not set"))
+	case len(u.BridgePorts) != 2 || u.BridgePorts[0] == u.BridgePorts[1]:
+		errs = append(errs, fmt.Errorf("underlay.bridge_ports: %q: name two ports, that behind device and that behind alternate", u.BridgePorts))
+	}
+	return errs
+}
+
+// deviceName is a DPDK device's name without its arguments.
+func deviceName(device string) string {
+	name, _, _ := strings.Cut(device, ",")
+	return name
 }
 
 // checkControllers wants addresses, and TLS for those on other machines.

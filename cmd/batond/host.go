@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"baton/controlplane/agent"
 	"baton/controlplane/openflow"
 	"baton/dataplane/pipeline"
+	"baton/dataplane/port"
 	"baton/dataplane/worker"
 	"baton/hostapi"
 	"baton/nic/dpdk/eal"
@@ -36,19 +39,34 @@ type host struct {
 	target   *target
 	agent    *agent.Agent
 	api      *hostapi.Server
+	upgrader *upgrader
+	started  time.Time
+	closers  []io.Closer // of further descriptors
 }
 
-// serve runs batond until ctx ends.
+// serve runs batond until ctx ends, or a new process has taken over. takeover is the socket by
+// which to take over from another one, -1 to start from nothing.
 //
 //	error: what could not be started, with the fix; everything is undone
-func serve(ctx context.Context, s *settings) error {
-	h := &host{settings: s, loggers: newLoggers(s)}
+func serve(ctx context.Context, s *settings, takeover int) error {
+	h := &host{settings: s, loggers: newLoggers(s), started: time.Now()}
+	h.upgrader = newUpgrader(h)
 	log := h.loggers.root
 	log.Info("starting", "version", cli.Version, "host", s.Host)
 	pacing, stop := context.WithCancel(ctx)
 	defer stop()
 	go worker.PaceGC(pacing, int64(s.Memory.Heap)<<20)
-	err := h.start(ctx)
+	var err error
+	if takeover >= 0 {
+		err = h.takeOver(ctx, takeover)
+		if err != nil && !errors.Is(err, errCalledOff) {
+			// What was given may be taken back at any moment: nothing is touched any more.
+			log.Error("not taken over", "error", err)
+			os.Exit(cli.ExitFailed)
+		}
+	} else {
+		err = h.start(ctx)
+	}
 	if err == nil {
 		log.Info("ready", "socket", s.Socket)
 		err = h.run(ctx)
@@ -85,23 +103,46 @@ func (h *host) start(ctx context.Context) (err error) {
 	if h.lock, err = lockState(s.StateDir); err != nil {
 		return err
 	}
-	if h.under, err = openUnderlay(s, h.loggers.part("dpdk")); err != nil {
+	if h.under, err = openUnderlay(s, 0, h.loggers.part("dpdk")); err != nil {
 		return err
 	}
-	if err := h.startWorkers(ctx); err != nil {
+	if err := h.startWorkers(ctx, h.under.nic); err != nil {
 		return err
 	}
-	if err := h.startAgent(tlsConfig); err != nil {
+	if err := h.under.take(0); err != nil {
 		return err
 	}
-	h.api, err = hostapi.Serve(s.Socket, &source{
-		host: s.Host, started: time.Now(), pipe: h.pipe, pool: h.pool, guests: h.guests,
-		under: h.under, agent: h.agent, loggers: h.loggers,
-	})
+	if err := h.newAgent(tlsConfig); err != nil {
+		return err
+	}
+	h.agent.Restore()
+	h.api, err = hostapi.Serve(s.Socket, h.source())
 	return err
 }
 
-func (h *host) startWorkers(ctx context.Context) (err error) {
+// source answers questions about h.
+func (h *host) source() *source {
+	return &source{
+		host: h.settings.Host, started: h.started, pipe: h.pipe, pool: h.pool, guests: h.guests,
+		under: h.under, agent: h.agent, loggers: h.loggers, upgrader: h.upgrader,
+	}
+}
+
+// serveOn answers on a listener that another process made.
+func (h *host) serveOn(l *net.UnixListener) { h.api = hostapi.ServeOn(l, h.source()) }
+
+// received is the number of packets that came from the wire.
+func (h *host) received() (n uint64) {
+	for _, p := range h.pool.Ports() {
+		if p.Underlay {
+			n += p.RxPackets
+		}
+	}
+	return n
+}
+
+// startWorkers starts them, with nic as the port to the wire.
+func (h *host) startWorkers(ctx context.Context, nic port.Port) (err error) {
 	s := h.settings
 	h.pipe = pipeline.New()
 	cfg := worker.Config{
@@ -116,7 +157,7 @@ func (h *host) startWorkers(ctx context.Context) (err error) {
 	}
 	h.pool.Start()
 	tellPreempted(h.loggers.part("worker"), h.pool.Preempted())
-	if err := h.pool.AddPort(h.under.nic, worker.PortOptions{Underlay: true}); err != nil {
+	if err := h.pool.AddPort(nic, worker.PortOptions{Underlay: true}); err != nil {
 		return err
 	}
 	mode := proto.ModeClient
@@ -135,7 +176,8 @@ func (h *host) startWorkers(ctx context.Context) (err error) {
 	return nil
 }
 
-func (h *host) startAgent(tlsConfig *tls.Config) (err error) {
+// newAgent makes the agent; run has it keep its session.
+func (h *host) newAgent(tlsConfig *tls.Config) (err error) {
 	s := h.settings
 	vtep := h.under.vtep.Config()
 	h.agent, err = agent.New(agent.Config{
@@ -143,15 +185,13 @@ func (h *host) startAgent(tlsConfig *tls.Config) (err error) {
 		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"),
 	})
-	if err != nil {
-		return err
-	}
-	h.agent.Restore()
-	return nil
+	return err
 }
 
 // run keeps the session with the controller and passes punted frames to it.
 func (h *host) run(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	done := make(chan error, 1)
 	go func() { done <- h.agent.Run(ctx) }()
 	retry := time.NewTicker(retryPorts)
@@ -163,6 +203,10 @@ func (h *host) run(ctx context.Context) error {
 				return nil // told to end
 			}
 			return err
+		case <-h.upgrader.gone:
+			end()
+			<-done
+			return nil
 		case p := <-h.pool.Punts():
 			h.agent.PacketIn(&openflow.PacketIn{
 				InPort: uint64(p.Key.InPort), Reason: p.Reason, Frame: p.Frame, Length: uint32(len(p.Frame)),
@@ -176,8 +220,16 @@ func (h *host) run(ctx context.Context) error {
 // close undoes what start did, as far as it came, in reverse order.
 func (h *host) close() error {
 	var errs []error
+	h.upgrader.wait()
 	if h.api != nil {
-		errs = append(errs, h.api.Close())
+		if h.target.ended.Load() {
+			errs = append(errs, h.api.Leave())
+		} else {
+			errs = append(errs, h.api.Close())
+		}
+	}
+	for _, c := range h.closers {
+		errs = append(errs, c.Close())
 	}
 	if h.guests != nil {
 		h.guests.close()

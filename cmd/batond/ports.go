@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"baton/dataplane/flow"
 	"baton/dataplane/pipeline"
@@ -24,7 +25,8 @@ type guestPort struct {
 	binding   flow.Binding
 	path      string
 	device    *netdev.Device
-	connector *proto.Connector
+	connector *proto.Connector // nil while nobody serves the session: see handed
+	handed    *proto.Adopted   // the session that another process gave, or is to get; nil: none was connected
 }
 
 // guestPorts keeps one guestPort for each binding.
@@ -49,6 +51,7 @@ type guestPorts struct {
 	mu     sync.Mutex // guards what follows; changed with work held
 	ports  map[string]*guestPort
 	failed map[string]error // bindings whose port could not be made, tried again later
+	frozen bool             // an upgrade is under way: no port comes or goes
 }
 
 // reconcile makes the ports that bindings name and removes the others. A port
@@ -63,6 +66,9 @@ func (g *guestPorts) reconcile(ctx context.Context, bindings []flow.Binding) {
 func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (changed []string) {
 	g.work.Lock()
 	defer g.work.Unlock()
+	if g.isFrozen() {
+		return nil // a thaw is followed by a reconcile
+	}
 	want := make(map[string]flow.Binding, len(bindings))
 	for _, b := range bindings {
 		want[b.Name] = b
@@ -99,21 +105,12 @@ func (g *guestPorts) change(ctx context.Context, bindings []flow.Binding) (chang
 }
 
 func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
-	mtu := g.innerMTU
-	if b.MTU != 0 {
-		mtu = min(mtu, int(b.MTU))
+	cfg, err := g.deviceConfig(b)
+	if err != nil {
+		return err
 	}
-	if !hostName.MatchString(b.Name) { // it makes a path: what a controller says must not lead out of the folder
-		return fmt.Errorf("%.80q is no name of a port: use 1 to 63 of a-z, 0-9 and -, with no - at either end", b.Name)
-	}
-	p := &guestPort{binding: b, path: filepath.Join(g.dir, b.Name+".sock")}
-	var err error
-	p.device, err = netdev.New(netdev.Config{
-		Name: b.Name, Socket: p.path, QueuePairs: g.pairs, MTU: mtu,
-		MaxMemory: g.maxMemory, Without: g.without, Pin: g.pin(b.Name),
-		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
-		OnChange: func() { g.onChange(b.Name) },
-	})
+	p := &guestPort{binding: b, path: cfg.Socket}
+	p.device, err = netdev.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -121,10 +118,7 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 		p.device.Close()
 		return err
 	}
-	p.connector, err = proto.Start(ctx, proto.Config{
-		Port: b.Name, Path: p.path, Mode: g.mode, Backend: p.device, Log: g.log,
-	})
-	if err != nil {
+	if err := g.connect(ctx, p); err != nil {
 		g.pool.RemovePort(b.Name)
 		p.device.Close()
 		return err
@@ -134,6 +128,38 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	g.mu.Unlock()
 	g.log.Info("port made", "port", b.Name, "number", b.Number, "socket", p.path, "mode", g.mode)
 	return nil
+}
+
+// deviceConfig is how the device of a binding is made.
+//
+//	error: a name that is none
+func (g *guestPorts) deviceConfig(b flow.Binding) (netdev.Config, error) {
+	mtu := g.innerMTU
+	if b.MTU != 0 {
+		mtu = min(mtu, int(b.MTU))
+	}
+	if !hostName.MatchString(b.Name) { // it makes a path: what a controller says must not lead out of the folder
+		return netdev.Config{}, fmt.Errorf("%.80q is no name of a port: use 1 to 63 of a-z, 0-9 and -, with no - at either end", b.Name)
+	}
+	return netdev.Config{
+		Name: b.Name, Socket: filepath.Join(g.dir, b.Name+".sock"), QueuePairs: g.pairs, MTU: mtu,
+		MaxMemory: g.maxMemory, Without: g.without, Pin: g.pin(b.Name),
+		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
+		OnChange: func() { g.onChange(b.Name) },
+	}, nil
+}
+
+// connect has the port's session served, the one that was handed over first.
+func (g *guestPorts) connect(ctx context.Context, p *guestPort) error {
+	a := p.handed
+	p.handed = nil // the connector's, also on error
+	c, err := proto.Start(ctx, proto.Config{
+		Port: p.binding.Name, Path: p.path, Mode: g.mode, Backend: p.device, Log: g.log, Adopted: a,
+	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.connector = c
+	return err
 }
 
 // pin is the file that keeps what a port's guest negotiated; none without a folder.
@@ -150,7 +176,12 @@ func (g *guestPorts) remove(name string) {
 	g.mu.Lock()
 	delete(g.ports, name)
 	g.mu.Unlock()
-	p.connector.Close()
+	if p.connector != nil {
+		p.connector.Close()
+	}
+	if p.handed != nil {
+		unix.Close(p.handed.FD)
+	}
 	if err := g.pool.RemovePort(name); err != nil {
 		g.log.Error("port not taken from its workers", "port", name, "error", err)
 	}
@@ -163,11 +194,52 @@ func (g *guestPorts) remove(name string) {
 // retry makes another try at the ports that failed.
 func (g *guestPorts) retry(ctx context.Context, s *pipeline.Snapshot) {
 	g.mu.Lock()
-	some := len(g.failed) > 0
+	some := len(g.failed) > 0 && !g.frozen
 	g.mu.Unlock()
 	if some {
 		g.reconcile(ctx, s.Bindings())
 	}
+}
+
+// freeze keeps ports from coming and going; thawed, what the bindings ask for is to be
+// reconciled.
+func (g *guestPorts) freeze(on bool) {
+	g.work.Lock()
+	defer g.work.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frozen = on
+}
+
+func (g *guestPorts) isFrozen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.frozen
+}
+
+// detached notes that the port's session is served by nobody here.
+func (g *guestPorts) detached(p *guestPort, a *proto.Adopted) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.connector, p.handed = nil, a
+}
+
+// session is what is known of the port's session; one that is being handed over stays connected.
+func (g *guestPorts) session(p *guestPort) (connected bool, refusals map[string]uint64) {
+	g.mu.Lock()
+	c, handed := p.connector, p.handed
+	g.mu.Unlock()
+	if c == nil {
+		return handed != nil, map[string]uint64{}
+	}
+	return c.Connected(), c.Refusals()
+}
+
+// put adds a port that came from another process.
+func (g *guestPorts) put(p *guestPort) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ports[p.binding.Name] = p
 }
 
 // close removes all ports.

@@ -29,9 +29,13 @@ type source struct {
 	under   *underlay
 	agent   *agent.Agent
 	loggers *loggers
+	*upgrader
 }
 
-var _ hostapi.Source = (*source)(nil)
+var (
+	_ hostapi.Source   = (*source)(nil)
+	_ hostapi.Upgrader = (*source)(nil)
+)
 
 // Ports implements hostapi.Source.
 func (s *source) Ports() ([]hostapi.Port, error) {

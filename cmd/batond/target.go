@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
 
 	"baton/controlplane/openflow"
 	"baton/dataplane/flow"
@@ -16,11 +19,22 @@ type target struct {
 	pipe   *pipeline.Pipeline
 	pool   *worker.Pool
 	guests *guestPorts
+
+	mu    sync.RWMutex // an upgrade holds it: rules stay as they were given away
+	ended atomic.Bool  // given away for good
 }
+
+// errEnded is the answer to changes that came for a process that is no more.
+var errEnded = errors.New("this host is served by a new process")
 
 // Apply puts the change into the pipeline, then makes the ports follow. A port
 // that cannot be made is no reason to refuse the change: other ports need it.
 func (t *target) Apply(c flow.Change) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.ended.Load() {
+		return errEnded
+	}
 	bindings := c.Replace || len(c.SetBindings)+len(c.DelBindings) > 0
 	if _, err := t.pipe.Apply(c); err != nil {
 		return err

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 
 	"github.com/hashicorp/go-hclog"
@@ -12,6 +14,7 @@ import (
 	"baton/nic/dpdk"
 	"baton/nic/dpdk/eal"
 	"baton/nic/dpdk/mempool"
+	"baton/nic/steer"
 )
 
 // underlayPort is the name of the NIC's port in the switch: model.Underlay, which
@@ -27,18 +30,29 @@ type underlay struct {
 	pool   *mempool.Pool
 	nic    *dpdk.Port
 	vtep   *overlay.Endpoint
+	which  int          // 0: underlay.device, 1: underlay.alternate
+	steer  *steer.Steer // nil: nothing decides which device gets the VTEP's traffic
 }
 
-// openUnderlay starts DPDK and opens the NIC.
+// device is that of a generation: 0 underlay.device, 1 underlay.alternate.
+func (s *settings) device(which int) string {
+	if which == 1 {
+		return s.Underlay.Alternate
+	}
+	return s.Underlay.Device
+}
+
+// openUnderlay starts DPDK and opens the NIC; which says by which device, see settings.device.
+// The VTEP's traffic does not come to it before take.
 //
 //	error: names the device or the resource and the fix; everything is undone
-func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
+func openUnderlay(s *settings, which int, log hclog.Logger) (_ *underlay, err error) {
 	address, err := s.address()
 	if err != nil {
 		return nil, err
 	}
-	u := &underlay{}
-	if u.memory, err = eal.Init(ealOptions(s, log)); err != nil {
+	u := &underlay{which: which}
+	if u.memory, err = eal.Init(ealOptions(s, s.device(which), log)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -50,22 +64,65 @@ func openUnderlay(s *settings, log hclog.Logger) (_ *underlay, err error) {
 		return nil, err
 	}
 	u.nic, err = dpdk.Open(dpdk.Config{
-		Name: underlayPort, Device: s.Underlay.Device, Queues: 1,
+		Name: underlayPort, Device: s.device(which), Queues: 1,
 		MTU: int(s.Underlay.MTU), Pool: u.pool, Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	info := u.nic.Info()
-	u.vtep, err = overlay.New(overlay.Config{IP: address, MAC: flow.MAC(info.MAC), MTU: int(s.Underlay.MTU)})
-	if err != nil {
-		return nil, fmt.Errorf("underlay %s: %w", s.Underlay.Device, err)
+	mac := flow.MAC(info.MAC)
+	if s.Underlay.Alternate != "" {
+		mac = vtepMAC(address)
+		if err = u.openSteer(s, mac); err != nil {
+			return nil, err
+		}
 	}
-	log.Info("underlay opened", "device", info.Detail, "address", address, "mac", info.MAC.String(), "mtu", s.Underlay.MTU)
+	u.vtep, err = overlay.New(overlay.Config{IP: address, MAC: mac, MTU: int(s.Underlay.MTU)})
+	if err != nil {
+		return nil, fmt.Errorf("underlay %s: %w", s.device(which), err)
+	}
+	log.Info("underlay opened", "device", info.Detail, "address", address, "mac", net.HardwareAddr(mac[:]).String(), "mtu", s.Underlay.MTU)
 	return u, nil
 }
 
-func ealOptions(s *settings, log hclog.Logger) eal.Options {
+// vtepMAC is the tunnel end point's own address, which stays the same whichever device it is
+// at: locally administered, made of the IP address, which is unique on the underlay.
+func vtepMAC(p netip.Prefix) flow.MAC {
+	ip := p.Addr().As4()
+	return flow.MAC{0x02, 0x62, ip[0], ip[1], ip[2], ip[3]}
+}
+
+// openSteer finds out who decides where the VTEP's traffic goes, and asks for what is needed.
+func (u *underlay) openSteer(s *settings, mac flow.MAC) (err error) {
+	cfg := steer.Config{MAC: net.HardwareAddr(mac[:])}
+	switch {
+	case len(s.Underlay.BridgePorts) == 2:
+		cfg.Ports, cfg.Netns = [2]string(s.Underlay.BridgePorts), s.Underlay.BridgeNetns
+		err = u.nic.AddMAC(cfg.MAC)
+	case eal.IsPCI(s.device(u.which)):
+		cfg.Devices[u.which] = u.nic
+	default: // a virtual device that no switch is behind
+		return u.nic.AddMAC(cfg.MAC)
+	}
+	if err == nil {
+		u.steer, err = steer.New(cfg)
+	}
+	if err == nil {
+		err = u.steer.Check()
+	}
+	return err
+}
+
+// take brings the VTEP's traffic to device which, of this process or another.
+func (u *underlay) take(which int) error {
+	if u.steer == nil {
+		return nil
+	}
+	return u.steer.Take(which)
+}
+
+func ealOptions(s *settings, device string, log hclog.Logger) eal.Options {
 	o := eal.Options{Logger: log, Lcores: s.Workers.CPUs[:1]}
 	need := func(pageSize int) int {
 		return ealMiB + mempool.MemoryNeed(s.Memory.Buffers, dataRoom(s.Underlay.MTU), pageSize)>>20
@@ -77,8 +134,8 @@ func ealOptions(s *settings, log hclog.Logger) eal.Options {
 	case "never":
 		o.HugePages = eal.HugeOff
 	}
-	if eal.IsPCI(s.Underlay.Device) {
-		o.PCI = []string{s.Underlay.Device}
+	if eal.IsPCI(device) {
+		o.PCI = []string{device}
 	}
 	return o
 }

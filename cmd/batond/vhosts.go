@@ -16,16 +16,17 @@ func (s *source) Vhosts() ([]hostapi.Vhost, error) {
 	all := make([]hostapi.Vhost, len(ports))
 	var wg sync.WaitGroup // so that many busy devices take no longer than one
 	for i, p := range ports {
-		wg.Go(func() { all[i] = vhost(p, s.guests.mode) })
+		wg.Go(func() { all[i] = s.vhost(p, s.guests.mode) })
 	}
 	wg.Wait()
 	return all, nil
 }
 
-func vhost(p *guestPort, mode proto.Mode) hostapi.Vhost {
+func (s *source) vhost(p *guestPort, mode proto.Mode) hostapi.Vhost {
 	d := p.device.Snapshot()
+	connected, refusals := s.guests.session(p)
 	v := hostapi.Vhost{
-		Port: d.Name, Socket: d.Socket, Mode: mode.String(), Connected: p.connector.Connected(),
+		Port: d.Name, Socket: d.Socket, Mode: mode.String(), Connected: connected,
 		Up: d.Up, QueuePairs: d.QueuePairs, Active: d.ActiveQueues, MTU: d.MTU, Busy: d.Busy,
 		Offered: fmt.Sprintf("%#x", d.Offered), OfferedNames: proto.FeatureNames(d.Offered),
 		Features: fmt.Sprintf("%#x", d.Features), FeatureNames: proto.FeatureNames(d.Features),
@@ -33,7 +34,7 @@ func vhost(p *guestPort, mode proto.Mode) hostapi.Vhost {
 		Protocol: fmt.Sprintf("%#x", d.ProtocolFeatures), ProtocolNames: proto.ProtocolFeatureNames(d.ProtocolFeatures),
 		HeaderBytes: d.HeaderSize, Status: fmt.Sprintf("%#x", d.Status),
 		Rings: []hostapi.Ring{}, Regions: []hostapi.Region{}, Log: hostapi.DirtyLog{Active: d.Logging, Bytes: d.LogSize},
-		Disconnects: d.Disconnects, Refused: p.connector.Refusals(), Errors: map[string]uint64{},
+		Disconnects: d.Disconnects, Refused: refusals, Errors: map[string]uint64{},
 	}
 	for reason, n := range d.Broken {
 		v.Errors["ring_broken_"+reason] = n

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -62,6 +63,7 @@ type Agent struct {
 	restored bool                         // Restore was called; Run's goroutine only
 	said     map[openflow.Endpoint]string // how the last attempt at each controller ended; Run's goroutine only
 	saved    chan struct{}                // cap 1: there is something to write
+	left     atomic.Bool                  // another process writes them
 
 	mu       sync.Mutex // guards what follows; the work goroutine alone changes state
 	state    *openflow.State

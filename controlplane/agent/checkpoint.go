@@ -148,10 +148,7 @@ func (a *Agent) Restore() {
 		a.log.Error("starting empty", "error", err)
 		return
 	}
-	a.mu.Lock()
-	a.state.Apply(&c)
-	a.revision = revision
-	a.mu.Unlock()
+	a.begin(revision, &c)
 	a.log.Info("checkpoint applied", "path", a.cfg.Checkpoint, "revision", revision, "entries", entries(&c))
 }
 
@@ -193,8 +190,49 @@ func (a *Agent) runCheckpoints(ctx context.Context) {
 	}
 }
 
+// begin notes what was applied before there was a session.
+func (a *Agent) begin(revision int64, c *flow.Change) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state.Apply(c)
+	a.revision = revision
+}
+
+// Leave has no checkpoints written, as another process keeps them, or ends that.
+func (a *Agent) Leave(left bool) { a.left.Store(left) }
+
+// Export is all that is applied, for Import of an agent in another process.
+func (a *Agent) Export() ([]byte, error) {
+	a.mu.Lock()
+	full, revision := a.state.Full(), a.revision
+	a.mu.Unlock()
+	return openflow.EncodeCheckpoint(a.cfg.Host, revision, &full)
+}
+
+// Import applies what another agent of this host has exported, instead of Restore.
+//
+//	error: of another host, damaged, or the Target's; then nothing was applied
+func (a *Agent) Import(state []byte) error {
+	host, revision, c, err := openflow.DecodeCheckpoint(state)
+	if err == nil && host != a.cfg.Host {
+		err = fmt.Errorf("state of host %q, and this is %q", host, a.cfg.Host)
+	}
+	if err == nil {
+		err = a.cfg.Target.Apply(c)
+	}
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	a.restored = true
+	a.begin(revision, &c)
+	return nil
+}
+
 // checkpoint copies the state under the lock and writes the copy without it.
 func (a *Agent) checkpoint() error {
+	if a.left.Load() {
+		return nil
+	}
 	a.mu.Lock()
 	full, revision := a.state.Full(), a.revision
 	a.mu.Unlock()

@@ -219,3 +219,34 @@ func (h *Host) CheckConserved() (hostapi.Stats, error) {
 	}
 	return s, nil
 }
+
+// Upgrade hands the host over to a new batond by batonctl upgrade with these flags, and
+// returns what it printed. The new process is the host's then.
+//
+//	error: it was not upgraded; the host's process is the one that it was
+func (h *Host) Upgrade(flags ...string) (hostapi.Upgrade, error) {
+	var v hostapi.Upgrade
+	out, err := h.Batonctl(append([]string{"-o", "json", "upgrade"}, flags...)...)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		return v, err
+	}
+	return v, h.Adopt(v.PID)
+}
+
+// Adopt makes the process that took over from the host's the host's own, and waits for the
+// end of the other one.
+func (h *Host) Adopt(pid int) error {
+	if pid == h.Proc.Pid() {
+		return nil
+	}
+	next, err := h.Proc.Adopt(pid)
+	if err != nil {
+		return err
+	}
+	_, err = h.Proc.WaitExit(startLimit)
+	h.Proc = next
+	return err
+}

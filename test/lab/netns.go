@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -65,7 +68,27 @@ func disableIPv6() error {
 	return nil
 }
 
+// evict kills what still runs in the namespace: a process that was started by one of the lab's,
+// and has outlived it.
+func (n *Netns) evict() {
+	here, err := os.Stat(n.Path())
+	if err != nil {
+		return
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	for _, path := range all {
+		its, err := os.Stat(path)
+		if err != nil || !os.SameFile(here, its) {
+			continue
+		}
+		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil && pid != os.Getpid() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
 func (n *Netns) remove() error {
+	n.evict()
 	if n.link != nil {
 		n.link.Close()
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ProcConfig describes a process to start.
@@ -32,7 +34,8 @@ type ProcConfig struct {
 type Proc struct {
 	lab     *Lab
 	cfg     ProcConfig
-	cmd     *exec.Cmd
+	cmd     *exec.Cmd // nil: adopted
+	adopted int       // process id
 	logPath string
 	exited  chan struct{} // closed when the process is reaped
 	err     error         // of Wait; read after exited
@@ -113,8 +116,41 @@ func (l *Lab) Run(timeout time.Duration, n *Netns, path string, args ...string) 
 	return out.String(), nil
 }
 
+// Adopt is a process that one of the lab's made in its own stead: it has that one's
+// name, log and grace, and Close stops it. That one's end counts as asked for.
+//
+//	error: there is no such process
+func (p *Proc) Adopt(pid int) (*Proc, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %s: process %d: %w", p.cfg.Name, pid, err)
+	}
+	p.stopped.Store(true)
+	n := &Proc{lab: p.lab, cfg: p.cfg, adopted: pid, logPath: p.logPath, exited: make(chan struct{})}
+	go func() {
+		for { // its exit code is its parent's to know
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			if err == nil {
+				break
+			}
+		}
+		unix.Close(fd)
+		close(n.exited)
+	}()
+	p.lab.mu.Lock()
+	p.lab.procs = append(p.lab.procs, n)
+	p.lab.mu.Unlock()
+	p.lab.Defer(p.cfg.Name, n.Stop)
+	return n, nil
+}
+
 // Pid is the process id.
-func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+func (p *Proc) Pid() int {
+	if p.cmd == nil {
+		return p.adopted
+	}
+	return p.cmd.Process.Pid
+}
 
 // Name is the name given in ProcConfig.
 func (p *Proc) Name() string { return p.cfg.Name }
@@ -219,10 +255,13 @@ func (p *Proc) WaitLine(text string, timeout time.Duration) error {
 }
 
 // WaitExit waits until the process has ended and returns its exit code, or
-// -1 if a signal ended it.
+// -1 if a signal ended it or the process was adopted.
 func (p *Proc) WaitExit(timeout time.Duration) (int, error) {
 	select {
 	case <-p.exited:
+		if p.cmd == nil {
+			return -1, nil
+		}
 		return p.cmd.ProcessState.ExitCode(), nil
 	case <-time.After(timeout):
 		return -1, fmt.Errorf("lab: %s still runs after %v", p.cfg.Name, timeout)
@@ -235,7 +274,7 @@ func (p *Proc) Signal(s syscall.Signal) error {
 	if p.ended() {
 		return nil
 	}
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := syscall.Kill(p.Pid(), s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("lab: signal %v to %s: %w", s, p.cfg.Name, err)
 	}
 	return nil

@@ -36,15 +36,18 @@ type Giver struct {
 	Conn  *wire.Conn
 	Area  *relay.Area
 	Ports []Port // in the order in which they go
-	// Begin is what the taker needs before any port, End what it gets when it has all.
+	// Begin is what the taker needs before any port, End what it gets when it has all;
+	// it is told what became of the ports.
 	Begin []wire.Section
-	End   func() ([]wire.Section, error)
+	End   func(map[string]PortReport) ([]wire.Section, error)
 	// Drained waits until the giver's own NIC has no more packets, after steer. Unsteer brings the
 	// wire's traffic back to it.
 	Drained func(ctx context.Context) error
 	Unsteer func() error
-	// Kill ends the taker and returns when it is gone for certain.
-	Kill func()
+	// Kill ends the taker and returns when it is gone for certain; a polite one ends by itself.
+	Kill func(polite bool)
+	// DryRun ends with ErrDryRun where a port would move.
+	DryRun bool
 	// Canary is how many ports go first, and are looked at for CanaryTime before the others
 	// follow; healthy says what is wrong with one of them.
 	Canary     int
@@ -80,6 +83,9 @@ const (
 	PhaseFailed  = "rolled back"
 )
 
+// ErrDryRun is the error of a dry run in whose way nothing is.
+var ErrDryRun = errors.New("a dry run: nothing was moved")
+
 func (g *Giver) tell(phase, port string, done int) {
 	if g.Progress != nil {
 		g.Progress(Progress{phase, port, done})
@@ -106,6 +112,9 @@ func (g *Giver) Run(ctx context.Context) (map[string]PortReport, error) {
 func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
 	if err := g.begin(); err != nil {
 		return nil, err
+	}
+	if g.DryRun {
+		return nil, ErrDryRun
 	}
 	for i := range g.Ports {
 		if err := errors.Join(ctx.Err(), g.prepare(ctx, &g.Ports[i])); err != nil {
@@ -264,7 +273,7 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 		s.Ports[p.Name] = r
 	}
 	g.tell(PhaseCommit, "", 0)
-	end, err := g.End()
+	end, err := g.End(s.Ports)
 	if err != nil {
 		return s.Ports, err
 	}
@@ -289,9 +298,10 @@ func (g *Giver) revert() error {
 	}
 	if polite {
 		// It ends by itself; Kill waits for that.
-		_, _ = g.ask(step{Step: stepAbort}, stepLimit)
+		_, err := g.ask(step{Step: stepAbort}, stepLimit)
+		polite = err == nil
 	}
-	g.Kill()
+	g.Kill(polite)
 	for i := range g.Ports {
 		p := &g.Ports[i]
 		if _, err := p.Gate.Seize(); err != nil {

@@ -88,7 +88,7 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 	u.giver = &handover.Giver{
 		Conn: u.a, Area: h.Areas[0],
 		Begin:    []wire.Section{{Tag: wire.Tag{Kind: 2, Version: 1}, Payload: []byte("rules")}},
-		End:      func() ([]wire.Section, error) { return nil, u.faults.here("end", "") },
+		End:      func(map[string]handover.PortReport) ([]wire.Section, error) { return nil, u.faults.here("end", "") },
 		Drained:  func(context.Context) error { return u.faults.here("drained", "") },
 		Unsteer:  func() error { u.steered.Store(false); return nil },
 		Kill:     u.kill,
@@ -148,7 +148,7 @@ func (u *upgrade) run(ctx context.Context) (map[string]handover.PortReport, erro
 }
 
 // kill is the taker's end: its poll loop stands still.
-func (u *upgrade) kill() {
+func (u *upgrade) kill(bool) {
 	p := u.h.Procs[1]
 	p.Halt.Store(true)
 	<-p.Ended

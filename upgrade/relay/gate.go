@@ -24,7 +24,7 @@ type Device interface {
 	// Resume goes on at the words, or where Suspend stopped with nil.
 	Resume(words []uint32) error
 	// ResumeLost goes on where the guest's memory says that the rings stand.
-	ResumeLost() error
+	ResumeLost()
 }
 
 // States of a Gate.
@@ -254,7 +254,7 @@ func (g *Gate) resume(words []uint32) error {
 	}
 	var err error
 	if words == nil {
-		err = g.device.ResumeLost()
+		g.device.ResumeLost()
 	} else {
 		err = g.device.Resume(words)
 	}

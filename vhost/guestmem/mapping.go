@@ -52,10 +52,10 @@ func reserve(n uint64) bool {
 
 // Region says where a part of guest memory lies, in the peer's numbers (bytes).
 type Region struct {
-	GuestAddr  uint64 // guest physical address
-	Size       uint64
-	UserAddr   uint64 // address in the front end
-	MmapOffset uint64 // start in the file
+	GuestAddr  uint64 `json:"guest_addr"` // guest physical address
+	Size       uint64 `json:"size"`
+	UserAddr   uint64 `json:"user_addr"`   // address in the front end
+	MmapOffset uint64 `json:"mmap_offset"` // start in the file
 }
 
 // check refuses ranges that are empty or wrap in any of the address spaces.

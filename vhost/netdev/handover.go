@@ -17,47 +17,58 @@ import (
 //	owner: the descriptors are those of the device that gave the State, until Restore takes
 //	them: who sends it to another process sends copies
 type State struct {
-	Peer                     string // as proto.Backend.Connected told it
-	Offered, Pinned          uint64 // features of the pin, whose front end is PinPeer
-	PinPeer                  string
-	Features, Protocol       uint64
-	Acked, Recalled, Spoken  bool
-	Status                   uint8
-	MTU                      int
-	Connected                bool
-	ReqFD                    int
-	Regions                  []RegionState
-	Log                      *LogState // nil: none
-	Rings                    []RingState
-	Disconnects, RecallCount uint64
+	Peer        string        `json:"peer"`            // as proto.Backend.Connected told it
+	Offered     uint64        `json:"offered"`         // features of the pin
+	Pinned      uint64        `json:"pinned"`          // as the pin's front end acknowledged them
+	PinPeer     string        `json:"pin_peer"`        // the pin's front end
+	Features    uint64        `json:"features"`        // acknowledged
+	Protocol    uint64        `json:"protocol"`        // protocol features
+	Acked       bool          `json:"acked,omitempty"` // features were set since the last reset
+	Recalled    bool          `json:"recalled,omitempty"`
+	Spoken      bool          `json:"spoken,omitempty"`
+	Status      uint8         `json:"status"`
+	MTU         int           `json:"mtu,omitempty"`
+	Connected   bool          `json:"connected"`
+	ReqFD       int           `json:"req_fd"`
+	Regions     []RegionState `json:"regions"`
+	Log         *LogState     `json:"log,omitempty"` // nil: none
+	Rings       []RingState   `json:"rings"`
+	Disconnects uint64        `json:"disconnects"`
+	RecallCount uint64        `json:"recall_count"`
 }
 
 // RegionState is a part of the guest's memory.
 type RegionState struct {
 	guestmem.Region
-	FD int
+	FD int `json:"fd"`
 }
 
 // LogState is the dirty log.
 type LogState struct {
-	Offset, Size uint64
-	FD           int
+	Offset uint64 `json:"offset"`
+	Size   uint64 `json:"size"`
+	FD     int    `json:"fd"`
 }
 
 // RingState is a ring that stands.
 type RingState struct {
-	Num               uint32
-	Desc, Avail, Used uint64
-	HaveAddr          bool
-	LogUsed           bool
-	LogAddr           uint64
-	Word              uint32 // where it goes on, see virtq.Config.Base
-	Format            string // "split" or "packed" if Word is certain
-	Started, Wanted   bool
-	Poll              bool // Kick is the device's own
-	Kick, Call, Err   int
-	Totals            Totals
-	LastBroken        virtq.Reason // the last reason ever
+	Num        uint32       `json:"num"`
+	Desc       uint64       `json:"desc"`
+	Avail      uint64       `json:"avail"`
+	Used       uint64       `json:"used"`
+	HaveAddr   bool         `json:"have_addr"`
+	LogUsed    bool         `json:"log_used,omitempty"`
+	LogAddr    uint64       `json:"log_addr,omitempty"`
+	Word       uint32       `json:"word"`             // where it goes on, see virtq.Config.Base
+	Format     string       `json:"format,omitempty"` // "split" or "packed" if Word is certain
+	Started    bool         `json:"started"`
+	Wanted     bool         `json:"wanted"`
+	Poll       bool         `json:"poll,omitempty"` // Kick is the device's own
+	Kick       int          `json:"kick"`
+	Call       int          `json:"call"`
+	Err        int          `json:"err"`
+	Totals     Totals       `json:"totals"`
+	LastBroken virtq.Reason `json:"last_broken"` // the last reason ever
 }
 
 // EachFD calls f for all descriptors of s, in an order that depends on the numbers of

@@ -1,0 +1,453 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"baton/dataplane/worker"
+	"baton/hostapi"
+	"baton/upgrade/handover"
+	"baton/upgrade/relay"
+	"baton/upgrade/wire"
+)
+
+// upgrader hands this host over to a new process when it is told to. It implements
+// hostapi.Upgrader.
+//
+//	conc: safe
+type upgrader struct {
+	h    *host
+	gone chan struct{} // closed when a new process has all
+
+	mu     sync.Mutex // guards what follows
+	last   hostapi.Upgrade
+	cancel context.CancelFunc // of the one under way; nil: none is
+	begun  time.Time
+	done   chan struct{}
+}
+
+func newUpgrader(h *host) *upgrader {
+	return &upgrader{h: h, gone: make(chan struct{}), last: hostapi.Upgrade{State: "none", Ports: []hostapi.UpgradePort{}}}
+}
+
+// Upgrade implements hostapi.Upgrader.
+func (u *upgrader) Upgrade() (hostapi.Upgrade, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	v := u.last
+	v.PID = os.Getpid()
+	v.Ports = slices.Clone(v.Ports)
+	if u.cancel != nil {
+		v.TotalS = time.Since(u.begun).Seconds()
+	}
+	return v, nil
+}
+
+// AbortUpgrade implements hostapi.Upgrader.
+func (u *upgrader) AbortUpgrade() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.cancel == nil {
+		return errors.New("no upgrade is under way")
+	}
+	u.cancel()
+	return nil
+}
+
+// StartUpgrade implements hostapi.Upgrader.
+func (u *upgrader) StartUpgrade(req hostapi.UpgradeRequest) error {
+	g, err := u.plan(req)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.cancel != nil {
+		return fmt.Errorf("another upgrade, to %s, is under way since %s: wait for it, or abort it with `batonctl upgrade abort`", u.last.Binary, u.last.Started)
+	}
+	ctx, cancel := context.WithCancel(u.h.target.ctx)
+	u.cancel, u.begun, u.done = cancel, time.Now(), make(chan struct{})
+	u.last = hostapi.Upgrade{
+		State: "running", Phase: handover.PhaseStart, From: program(), Binary: g.binary, Started: u.begun.UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{},
+	}
+	for _, p := range g.ports {
+		u.last.Ports = append(u.last.Ports, hostapi.UpgradePort{Name: p.binding.Name, Phase: "waiting"})
+	}
+	go u.run(ctx, g)
+	return nil
+}
+
+// wait returns when no upgrade is under way.
+func (u *upgrader) wait() {
+	u.mu.Lock()
+	if u.cancel != nil {
+		u.cancel()
+	}
+	done := u.done
+	u.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}
+
+// run is an upgrade from its begin to its end.
+func (u *upgrader) run(ctx context.Context, g *giving) {
+	report, err := g.run(ctx)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer close(u.done)
+	u.last.TotalS = time.Since(u.begun).Seconds()
+	u.cancel = nil
+	switch {
+	case errors.Is(err, handover.ErrDryRun):
+		u.last.State = "checked"
+	case err != nil:
+		u.last.State, u.last.Error = "rolled_back", err.Error()
+		if g.failed != nil {
+			u.last.State = "failed"
+		}
+		u.h.loggers.root.Error("not upgraded", "state", u.last.State, "error", err)
+	default:
+		u.last.State = "done"
+		fill(&u.last, report)
+		u.h.loggers.root.Info("upgraded: the new process has everything, this one ends", "to", u.last.To, "seconds", u.last.TotalS)
+		close(u.gone)
+	}
+}
+
+// fill puts what became of the ports into v.
+func fill(v *hostapi.Upgrade, report map[string]handover.PortReport) {
+	for i := range v.Ports {
+		p := &v.Ports[i]
+		r, ok := report[p.Name]
+		if !ok {
+			continue
+		}
+		p.Relayed, p.Waited, p.Lost = r.Sent, r.Waited, r.Lost
+		if r.Interruption != nil {
+			us := float64(*r.Interruption) / 1e3
+			p.InterruptionUs = &us
+		}
+	}
+}
+
+// progress notes what happens.
+func (u *upgrader) progress(p handover.Progress) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.last.Phase = p.Phase
+	for i := range u.last.Ports {
+		if u.last.Ports[i].Name != p.Port {
+			continue
+		}
+		switch p.Phase {
+		case handover.PhasePrepare:
+			u.last.Ports[i].Phase = "prepared"
+		case handover.PhaseMove:
+			u.last.Ports[i].Phase = "moved"
+		}
+	}
+	if p.Phase == handover.PhaseFailed {
+		for i := range u.last.Ports {
+			if u.last.Ports[i].Phase != "waiting" {
+				u.last.Ports[i].Phase = "back"
+			}
+		}
+	}
+}
+
+// giving is one upgrade.
+type giving struct {
+	u      *upgrader
+	h      *host
+	req    hostapi.UpgradeRequest
+	binary string
+	ports  []*guestPort // in the order in which they go
+	area   *relay.Area
+	link   *relay.Link
+	gates  []*relay.Gate
+	child  *exec.Cmd
+	exited chan struct{}
+	failed error // of taking everything back
+}
+
+// plan checks what can be checked at once.
+//
+//	error: what is in the way, with the fix
+func (u *upgrader) plan(req hostapi.UpgradeRequest) (*giving, error) {
+	g := &giving{u: u, h: u.h, req: req, binary: req.Binary}
+	if u.h.settings.Underlay.Alternate == "" {
+		return nil, errors.New("underlay.alternate: not set: an upgrade needs a second device for the new process, such as another VF of the NIC")
+	}
+	if g.binary == "" {
+		// The package may have replaced the file that this process was started from.
+		path, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("this program's own file is not known: %w: name one with --binary", err)
+		}
+		g.binary = strings.TrimSuffix(path, " (deleted)")
+	}
+	if err := checkBinary(g.binary); err != nil {
+		return nil, err
+	}
+	g.ports = u.h.guests.list()
+	if len(g.ports) > relay.MaxPorts {
+		return nil, fmt.Errorf("%d ports: an upgrade moves at most %d", len(g.ports), relay.MaxPorts)
+	}
+	for _, name := range slices.Backward(req.Canary) {
+		i := slices.IndexFunc(g.ports, func(p *guestPort) bool { return p.binding.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("canary %q: this host has no such port", name)
+		}
+		p := g.ports[i]
+		g.ports = slices.Insert(slices.Delete(g.ports, i, i+1), 0, p)
+	}
+	return g, nil
+}
+
+// checkBinary wants a batond.
+func checkBinary(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("binary %s: give an absolute path", path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err == nil && !strings.HasPrefix(string(out), "batond version ") {
+		err = fmt.Errorf("--version says %.60q", strings.TrimSpace(string(out)))
+	}
+	if err != nil {
+		return fmt.Errorf("binary %s: is no batond: %w", path, err)
+	}
+	return nil
+}
+
+// run starts the new process and gives it everything, or takes everything back.
+func (g *giving) run(ctx context.Context) (map[string]handover.PortReport, error) {
+	conn, err := g.start()
+	if err != nil {
+		return nil, err
+	}
+	// Its end, for the new process, is this one's: after success it closes with the process.
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	to, err := conn.Offer(offer())
+	if err != nil {
+		g.kill(false)
+		conn.Close()
+		return nil, fmt.Errorf("binary %s: %w", g.binary, err)
+	}
+	g.u.mu.Lock()
+	g.u.last.To = to
+	g.u.mu.Unlock()
+
+	// From here on nothing changes but by packets: neither rules nor ports.
+	g.h.guests.freeze(true)
+	g.h.target.mu.Lock()
+	report, err := g.give(ctx, conn)
+	g.h.target.ended.Store(err == nil)
+	if err != nil {
+		g.h.agent.Leave(false)
+		g.h.guests.freeze(false)
+	}
+	g.h.target.mu.Unlock()
+	if err != nil {
+		conn.Close()
+		g.h.guests.reconcile(g.h.target.ctx, g.h.pipe.Snapshot().Bindings())
+	}
+	return report, err
+}
+
+// start starts the new process.
+func (g *giving) start() (*wire.Conn, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, its := os.NewFile(uintptr(fds[0]), "upgrade"), os.NewFile(uintptr(fds[1]), "upgrade")
+	defer ours.Close()
+	defer its.Close()
+	c, err := net.FileConn(ours)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := wire.NewConn(c.(*net.UnixConn))
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "--takeover") })
+	g.child = exec.Command(g.binary, append(args, "--takeover=3")...)
+	g.child.ExtraFiles = []*os.File{its} // 3
+	g.child.Stdout, g.child.Stderr = os.Stdout, os.Stderr
+	g.child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends this one's group is not meant for it
+	if err := g.child.Start(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("binary %s: %w", g.binary, err)
+	}
+	g.exited = make(chan struct{})
+	go func() {
+		defer close(g.exited)
+		_ = g.child.Wait() // what it died of, it has logged
+	}()
+	return conn, nil
+}
+
+// politeEnd is how long a new process that answers may take to end.
+const politeEnd = 5 * time.Second
+
+// kill ends the new process and returns when it is gone.
+func (g *giving) kill(polite bool) {
+	if polite {
+		select {
+		case <-g.exited:
+			return
+		case <-time.After(politeEnd):
+		}
+	}
+	_ = g.child.Process.Kill() // it may have ended
+	<-g.exited
+}
+
+// give is the conversation with the new process.
+func (g *giving) give(ctx context.Context, conn *wire.Conn) (report map[string]handover.PortReport, err error) {
+	gv := &handover.Giver{
+		Conn: conn, Kill: g.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Progress: g.u.progress,
+		Canary: len(g.req.Canary), CanaryTime: time.Second, DryRun: g.req.DryRun,
+	}
+	if g.req.CanaryS > 0 {
+		gv.CanaryTime = time.Duration(g.req.CanaryS * float64(time.Second))
+	}
+	if g.req.Rate > 0 {
+		gv.Pause = time.Second / time.Duration(g.req.Rate)
+	}
+	if err := g.gate(gv); err != nil {
+		g.kill(false)
+		return nil, errors.Join(err, g.ungate())
+	}
+	report, err = gv.Run(ctx)
+	if err != nil {
+		if bad := g.ungate(); bad != nil {
+			g.failed = bad
+			err = errors.Join(err, bad)
+		}
+	}
+	return report, err
+}
+
+// gate puts gates in the ports' places.
+func (g *giving) gate(gv *handover.Giver) (err error) {
+	workers := len(g.h.settings.Workers.CPUs)
+	shape := relay.Shape{Workers: [2]int{workers, workers}, Ports: len(g.ports)}
+	if g.area, err = relay.New(shape); err != nil {
+		return err
+	}
+	gv.Area = g.area
+	g.link = relay.NewLink(g.area, relay.First, g.h.pool)
+	if err := g.h.pool.AddPort(g.link.Inbox(), worker.PortOptions{}); err != nil {
+		return err
+	}
+	set := setup{Host: g.h.settings.Host, Device: g.h.settings.device(g.h.under.which), Shape: g.area.Shape()}
+	for i, p := range g.ports {
+		name := p.binding.Name
+		set.Ports = append(set.Ports, setupPort{name, p.device.NumQueues()})
+		gate, err := g.link.Gate(name, i, p.device.NumQueues(), p.device)
+		if err == nil {
+			err = g.h.pool.ReplacePort(name, gate)
+		}
+		if err != nil {
+			return err
+		}
+		g.gates = append(g.gates, gate)
+		gv.Ports = append(gv.Ports, handover.Port{
+			Name: name, Gate: gate, Running: p.device.Running,
+			Detach:   func(ctx context.Context) (wire.Section, error) { return g.detach(ctx, p) },
+			Reattach: func() error { return g.h.guests.connect(g.h.target.ctx, p) },
+		})
+	}
+	rules, err := g.h.agent.Export()
+	if err != nil {
+		return err
+	}
+	listener, err := g.h.api.Listener()
+	if err != nil {
+		return err
+	}
+	g.h.closers = append(g.h.closers, listener)
+	files := append(g.area.Files(), int(g.h.lock.Fd()), int(listener.Fd()))
+	first, err := section(tagSetup, set, files...)
+	gv.Begin = []wire.Section{first, {Tag: tagRules, Payload: rules}}
+	return err
+}
+
+// ungate puts the devices back in their places. The new process is gone.
+func (g *giving) ungate() (err error) {
+	for i, gate := range g.gates {
+		if bad := g.h.pool.ReplacePort(gate.Name(), g.ports[i].device); bad != nil {
+			err = errors.Join(err, bad)
+		}
+	}
+	if g.link != nil {
+		_ = g.h.pool.RemovePort(relay.InboxName) // it may not have been added
+	}
+	if g.area != nil {
+		err = errors.Join(err, g.area.Close())
+	}
+	return err
+}
+
+// detach stops a port's session and tells its state.
+func (g *giving) detach(ctx context.Context, p *guestPort) (wire.Section, error) {
+	handed, err := p.connector.Detach(ctx)
+	if err != nil {
+		return wire.Section{}, fmt.Errorf("its VM is just being connected or changed: try again: %w", err)
+	}
+	g.h.guests.detached(p, handed)
+	return deviceSection(p.binding.Name, handed, p.device.State())
+}
+
+// How long the wire's traffic must have been away from a NIC, and how long that is waited for:
+// what is flooded to all ports comes all the time.
+const (
+	drainQuiet = 2 * time.Millisecond
+	drainLimit = 50 * time.Millisecond
+)
+
+// drained waits until this process' NIC has given what it had when the traffic went away.
+func (g *giving) drained(ctx context.Context) error {
+	if err := g.h.under.take(1 - g.h.under.which); err != nil { // a VF's filter is its owner's to change
+		return err
+	}
+	last, since := g.h.received(), time.Now()
+	for begun := since; time.Since(begun) < drainLimit && time.Since(since) < drainQuiet; time.Sleep(200 * time.Microsecond) {
+		if now := g.h.received(); now != last {
+			last, since = now, time.Now()
+		}
+	}
+	return g.h.pool.Barrier(ctx, 0)
+}
+
+func (g *giving) unsteer() error { return g.h.under.take(g.h.under.which) }
+
+// end is what the new process gets last.
+func (g *giving) end(report map[string]handover.PortReport) ([]wire.Section, error) {
+	g.h.agent.Leave(true)
+	v, err := g.u.Upgrade()
+	if err != nil {
+		return nil, err
+	}
+	fill(&v, report)
+	s, err := section(tagCounters, counters{Pool: g.h.pool.Carried(), Uptime: time.Since(g.h.started).Seconds(), Upgrade: v})
+	return []wire.Section{s, {Tag: tagCredits, Payload: g.h.pipe.ExportCounters()}}, err
+}

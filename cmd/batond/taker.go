@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"baton/dataplane/worker"
+	"baton/hostapi"
+	"baton/upgrade/handover"
+	"baton/upgrade/relay"
+	"baton/upgrade/wire"
+	"baton/vhost/netdev"
+)
+
+// taking is a process that takes over from another one.
+type taking struct {
+	h     *host
+	conn  *wire.Conn
+	ctx   context.Context
+	area  *relay.Area
+	link  *relay.Link
+	valve *relay.Valve
+	gates map[string]*relay.Gate
+	ports map[string]*guestPort // restored
+	api   *os.File              // the listener
+	told  counters
+}
+
+// errCalledOff ends a process that got nothing.
+var errCalledOff = errors.New("nothing was taken over")
+
+// takeOver does what start does, with what another process gives by the socket.
+//
+//	error: errCalledOff: nothing is this process'. Any other: the other process may take back
+//	what it gave at any moment, so that this one must end at once
+func (h *host) takeOver(ctx context.Context, fd int) error {
+	f := os.NewFile(uintptr(fd), "upgrade")
+	c, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return fmt.Errorf("--takeover %d: %w: batond sets this itself", fd, err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("--takeover %d: no unix socket: batond sets this itself", fd)
+	}
+	t := &taking{h: h, ctx: ctx, ports: map[string]*guestPort{}}
+	if t.conn, err = wire.NewConn(u); err != nil {
+		return err
+	}
+	from, err := t.conn.Accept(program(), known())
+	if err != nil {
+		return err
+	}
+	log := h.loggers.root
+	log.Info("taking over", "from", from.Program)
+	err = (&handover.Taker{
+		Conn: t.conn, Begin: t.begin, Restore: t.restore, Running: t.running, Steer: t.steer, Open: t.open, End: t.end,
+	}).Run()
+	switch {
+	case errors.Is(err, handover.ErrOrphaned):
+		log.Warn("the process that was here is gone: going on with what it gave", "ports", len(t.ports), "error", err)
+		return t.orphaned()
+	case errors.Is(err, handover.ErrCalledOff):
+		return errCalledOff
+	case err != nil:
+		return err
+	}
+	go t.farewell()
+	return nil
+}
+
+// begin brings everything up but the ports.
+func (t *taking) begin(all []wire.Section) (map[string]*relay.Gate, error) {
+	h, s := t.h, t.h.settings
+	var set setup
+	files, err := find(all, tagSetup, &set)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) < 3 {
+		return nil, fmt.Errorf("%v: %d descriptors", tagSetup, len(files))
+	}
+	n := len(files) - 2
+	h.lock, t.api = os.NewFile(uintptr(files[n]), "lock"), os.NewFile(uintptr(files[n+1]), "api")
+	if t.area, err = relay.Open(set.Shape, files[:n]); err != nil {
+		return nil, err
+	}
+	if want := set.Shape.Workers[relay.Second]; want != len(s.Workers.CPUs) {
+		return nil, fmt.Errorf("workers.cpus: %d workers are configured, and %d run: an upgrade does not change that", len(s.Workers.CPUs), want)
+	}
+	if set.Host != s.Host {
+		return nil, fmt.Errorf("host: %s is configured, and %s runs", s.Host, set.Host)
+	}
+	which := 0
+	if set.Device == s.Underlay.Device {
+		which = 1
+	}
+	if s.device(which) == "" {
+		return nil, fmt.Errorf("underlay.alternate: not set, and %s is in use", set.Device)
+	}
+	if h.under, err = openUnderlay(s, which, h.loggers.part("dpdk")); err != nil {
+		return nil, err
+	}
+	t.valve = relay.NewValve(h.under.nic)
+	if err := h.startWorkers(t.ctx, t.valve); err != nil {
+		return nil, err
+	}
+	h.guests.freeze(true)
+	tls, err := s.loadTLS()
+	if err == nil {
+		err = h.newAgent(tls)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].Kind == kindRules {
+			if err := h.agent.Import(all[i].Payload); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t.gates, t.gate(&set)
+}
+
+// gate makes a gate for each port.
+func (t *taking) gate(set *setup) error {
+	t.link = relay.NewLink(t.area, relay.Second, t.h.pool)
+	if err := t.h.pool.AddPort(t.link.Inbox(), worker.PortOptions{}); err != nil {
+		return err
+	}
+	t.gates = map[string]*relay.Gate{}
+	for i, p := range set.Ports {
+		if p.Pairs != t.h.settings.Vhost.QueuePairs {
+			return fmt.Errorf("port %s: %w: it has %d, and vhost.queue_pairs is %d", p.Name, netdev.ErrQueuePairs, p.Pairs, t.h.settings.Vhost.QueuePairs)
+		}
+		g, err := t.link.Gate(p.Name, i, p.Pairs, nil)
+		if err == nil {
+			err = t.h.pool.AddPort(g, worker.PortOptions{})
+		}
+		if err != nil {
+			return err
+		}
+		t.gates[p.Name] = g
+	}
+	return nil
+}
+
+// restore makes a port's device.
+func (t *taking) restore(name string, sec wire.Section) (relay.Device, error) {
+	s, handed, err := parseDevice(&sec)
+	if err != nil {
+		return nil, err
+	}
+	b, ok := t.h.pipe.Snapshot().Binding(name)
+	if !ok || s.Name != name {
+		return nil, fmt.Errorf("port %s: its state came as %s, and its binding did not", name, s.Name)
+	}
+	cfg, err := t.h.guests.deviceConfig(b)
+	if err != nil {
+		return nil, err
+	}
+	p := &guestPort{binding: b, path: cfg.Socket, handed: handed}
+	if p.device, err = netdev.Restore(cfg, s.Device); err != nil {
+		return nil, err
+	}
+	t.ports[name] = p
+	t.h.guests.put(p)
+	return p.device, nil
+}
+
+func (t *taking) running(name string) int { return t.ports[name].device.Running() }
+
+func (t *taking) steer() error {
+	t.valve.Hold()
+	return t.h.under.take(t.h.under.which)
+}
+
+func (t *taking) open() error {
+	t.valve.Open()
+	return nil
+}
+
+// end makes all that was taken the process' own.
+func (t *taking) end(all []wire.Section) error {
+	if _, err := find(all, tagCounters, &t.told); err == nil {
+		t.h.pool.Restore(t.told.Pool)
+		t.h.started = time.Now().Add(-time.Duration(t.told.Uptime * float64(time.Second)))
+	}
+	for i := range all {
+		if all[i].Kind == kindCredits && all[i].Version == tagCredits.Version {
+			if _, err := t.h.pipe.RestoreCounters(all[i].Payload); err != nil {
+				t.h.loggers.root.Warn("the rules' counters begin anew", "error", err)
+			}
+		}
+	}
+	v := t.told.Upgrade
+	v.State, v.Phase, v.To = "done", handover.PhaseDone, program()
+	t.h.upgrader.last = v
+	return t.own()
+}
+
+// own has the sessions served and questions answered. It may come once.
+func (t *taking) own() error {
+	for _, p := range t.ports {
+		if err := t.h.guests.connect(t.ctx, p); err != nil {
+			return err
+		}
+	}
+	l, err := net.FileListener(t.api)
+	t.api.Close()
+	if err != nil {
+		return fmt.Errorf("socket %s: %w", t.h.settings.Socket, err)
+	}
+	t.h.serveOn(l.(*net.UnixListener))
+	return nil
+}
+
+// farewell waits for the end of the process that was here, and then clears away what the two
+// shared.
+func (t *taking) farewell() {
+	for {
+		s, err := t.conn.Receive()
+		if err != nil {
+			break
+		}
+		s.Close()
+	}
+	t.conn.Close()
+	if err := t.clear(); err != nil {
+		t.h.loggers.root.Error("what was shared with the process that was here is not cleared away", "error", err)
+	}
+	t.h.guests.freeze(false)
+	t.h.guests.reconcile(t.ctx, t.h.pipe.Snapshot().Bindings())
+	t.h.loggers.root.Info("the process that was here has ended")
+}
+
+// clear takes inbox and gates away. The other process is gone.
+func (t *taking) clear() (err error) {
+	pool := t.h.pool
+	err = errors.Join(err, pool.RemovePort(relay.InboxName))
+	for name, g := range t.gates {
+		if p := t.ports[name]; p != nil {
+			err = errors.Join(err, pool.ReplacePort(name, p.device))
+		} else {
+			err = errors.Join(err, pool.RemovePort(g.Name()))
+		}
+	}
+	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic))
+	return errors.Join(err, t.area.Close())
+}
+
+// orphaned goes on without the process that was here: with what it gave, and for the rest from
+// the start.
+func (t *taking) orphaned() error {
+	if t.gates == nil {
+		return errCalledOff // it died before there was anything: who starts this host's batond starts it anew
+	}
+	if err := t.h.under.take(t.h.under.which); err != nil {
+		return err
+	}
+	t.valve.Open()
+	t.h.upgrader.last = hostapi.Upgrade{
+		State: "done", Phase: handover.PhaseDone, To: program(), Ports: []hostapi.UpgradePort{}, Error: handover.ErrOrphaned.Error(),
+	}
+	if err := t.own(); err != nil {
+		return err
+	}
+	go t.farewell()
+	return nil
+}
