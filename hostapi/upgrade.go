@@ -15,8 +15,8 @@ const (
 	UpgradeRunning    = "running"     // rolling back included
 	UpgradeDone       = "done"        // the new process has all
 	UpgradeChecked    = "checked"     // a dry run that found nothing in the way
-	UpgradeRolledBack = "rolled_back" // the old process has all again
-	UpgradeFailed     = "failed"      // and not all could be taken back, or a dry run found something in the way
+	UpgradeRolledBack = "rolled_back" // the old process has all, as before; of a dry run: something is in the way
+	UpgradeFailed     = "failed"      // and not all could be taken back
 )
 
 // Upgrade is the last upgrade, or the one under way.

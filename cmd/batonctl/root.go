@@ -24,7 +24,7 @@ type tlsFiles struct{ ca, cert, key string }
 const rootLong = `batonctl shows and changes a baton network.
 
   batonctl apply, get, describe, delete, host, port   talk to the controller (--server)
-  batonctl dataplane, vhost, log                      talk to the batond of this host (--host-socket)
+  batonctl dataplane, vhost, upgrade, log             talk to the batond of this host (--host-socket)
 
 Exit codes: 0 done; 1 failed; 2 the command line is wrong.`
 
@@ -51,7 +51,7 @@ func newRoot() *cobra.Command {
 	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err)
 	}
-	root.AddCommand(newDataplane(o), newVhost(o), newLog(o))
+	root.AddCommand(newDataplane(o), newVhost(o), newUpgrade(o), newLog(o))
 	root.AddCommand(newApply(o), newGet(o), newDescribe(o), newDelete(o), newHost(o), newPort(o))
 	completeBuiltins(root)
 	cli.Finish(root)
