@@ -45,9 +45,7 @@ func (f *follower) follow(ctx context.Context) (hostapi.Upgrade, error) {
 		if err != nil {
 			return u, err
 		}
-		if f.show != nil {
-			f.show.update(&u)
-		}
+		f.tell(u)
 		if u.State != hostapi.UpgradeRunning {
 			return u, nil
 		}
@@ -58,6 +56,31 @@ func (f *follower) follow(ctx context.Context) (hostapi.Upgrade, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// tell shows what is new.
+func (f *follower) tell(u hostapi.Upgrade) {
+	if f.show == nil {
+		return
+	}
+	if f.dryRun {
+		u.Phase = dryPhase(u.Phase)
+	}
+	f.show.update(&u)
+	if u.State == hostapi.UpgradeDone && f.calledOff != nil {
+		f.show.note("too late to call it off: the upgrade is done")
+	}
+}
+
+// dryPhase is what to call a phase of a dry run, which always goes back.
+func dryPhase(phase string) string {
+	switch phase {
+	case "roll back":
+		return "clear away"
+	case "rolled back":
+		return "cleared away"
+	}
+	return phase
 }
 
 // callOff has the upgrade rolled back, because of why.

@@ -55,7 +55,7 @@ func TestUpgrade_InterruptedIsRolledBack(t *testing.T) {
 func TestUpgrade_InterruptedTooLate(t *testing.T) {
 	h := &upgradeHost{steps: wholeUpgrade(), late: errors.New("no upgrade is under way")}
 	out, err := interrupted(t, h)
-	if err != nil || !strings.Contains(out, "not called off: ") || !strings.Contains(words(out), "state done") {
+	if err != nil || !strings.Contains(out, "not called off: ") || !strings.Contains(out, "\ntoo late to call it off") || !strings.Contains(words(out), "state done") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -207,6 +207,9 @@ func TestUpgrade_RolledBack(t *testing.T) {
 	if err == nil || err.Error() != "an upgrade would not work: port vm1: its features are not known" {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
+	if strings.Contains(out, "roll back\n") || !strings.Contains(out, "clear away\n") {
+		t.Errorf("a dry run has nothing to roll back:\n%s", out)
+	}
 }
 
 func TestUpgrade_FailedOrLost(t *testing.T) {
