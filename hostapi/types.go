@@ -96,6 +96,7 @@ type Stats struct {
 	Drops      map[string]uint64 `json:"drops,omitempty"`
 	Buffers    Buffers           `json:"buffers"`
 	Controller Controller        `json:"controller"`
+	Standby    string            `json:"standby"` // none, starting, ready
 }
 
 // Buffers is the state of the packet buffer pool.

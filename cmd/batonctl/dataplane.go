@@ -131,6 +131,7 @@ func newStats(o *options) *cobra.Command {
 			t.row("host", s.Host)
 			t.row("version", s.Version)
 			t.row("up", fmt.Sprintf("%.0f s", s.UptimeS))
+			t.row("standby", s.Standby)
 			t.row("memory", s.Memory)
 			t.row("controller", controllerLine(s.Controller))
 			t.row("rules", fmt.Sprintf("%d (generation %d, from %s)", s.Rules, s.Generation, s.Controller.Source))

@@ -19,10 +19,12 @@ import (
 
 // settings are batond's configuration keys. The tags are their documentation.
 type settings struct {
-	Host        string   `yaml:"host" doc:"Name of this host in the model (kind Host). The machine's host name if absent."`
-	Controllers []string `yaml:"controllers" doc:"Controllers to connect to, tried in order: HOST:PORT or unix:PATH. None: forward by the checkpoint alone."`
-	Socket      string   `yaml:"socket" default:"/run/baton/batond.sock" doc:"Unix socket for batonctl on this host."`
-	StateDir    string   `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint, what the controller said last, and of what each guest negotiated."`
+	Host        string        `yaml:"host" doc:"Name of this host in the model (kind Host). The machine's host name if absent."`
+	Controllers []string      `yaml:"controllers" doc:"Controllers to connect to, tried in order: HOST:PORT or unix:PATH. None: forward by the checkpoint alone."`
+	Socket      string        `yaml:"socket" default:"/run/baton/batond.sock" doc:"Unix socket for batonctl on this host."`
+	StateDir    string        `yaml:"state_dir" default:"/var/lib/baton" doc:"Folder of the checkpoint, what the controller said last, and of what each guest negotiated."`
+	Standby     bool          `yaml:"standby" default:"false" doc:"Keep a second process that goes on with all VMs at once when this one dies or is stuck. It needs underlay.alternate, and as much packet memory again."`
+	Watchdog    time.Duration `yaml:"watchdog" default:"1s" range:"200ms..1m" doc:"With standby: how long the workers may stand still before the process counts as stuck, is killed, and the standby takes over."`
 	Underlay    struct {
 		Device      string   `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
 		Alternate   string   `yaml:"alternate" doc:"A second device like device, another VF, for the next process of an upgrade: the two take turns. Without one batond cannot be upgraded while VMs run. With it the tunnel end point has a MAC of its own, made of underlay.address."`
@@ -125,6 +127,12 @@ func (s *settings) checkAlternate() (errs []error) {
 	u := &s.Underlay
 	if u.Alternate != "" && deviceName(u.Alternate) == deviceName(u.Device) {
 		errs = append(errs, fmt.Errorf("underlay.alternate: %s is underlay.device: name another one", deviceName(u.Device)))
+	}
+	if s.Standby && u.Alternate == "" {
+		errs = append(errs, errors.New("standby: it needs underlay.alternate, a second device, which is not set"))
+	}
+	if s.Standby && !s.Workers.Pin {
+		errs = append(errs, errors.New("standby: it needs workers.pin: only of threads is it known at once that they are dead"))
 	}
 	switch {
 	case len(u.BridgePorts) == 0 && u.BridgeNetns == "":

@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"baton/dataplane/worker"
 	"baton/hostapi"
@@ -28,8 +24,9 @@ import (
 //
 //	conc: safe
 type upgrader struct {
-	h    *host
-	gone chan struct{} // closed when a new process has all
+	h       *host
+	gone    chan struct{} // closed when a new process has all
+	settled chan struct{} // closed when what was shared with the process before this one is cleared away
 
 	mu     sync.Mutex // guards what follows
 	last   hostapi.Upgrade
@@ -39,7 +36,8 @@ type upgrader struct {
 }
 
 func newUpgrader(h *host) *upgrader {
-	return &upgrader{h: h, gone: make(chan struct{}), last: hostapi.Upgrade{State: "none", Ports: []hostapi.UpgradePort{}}}
+	u := &upgrader{h: h, gone: make(chan struct{}), settled: make(chan struct{}), last: hostapi.Upgrade{State: "none", Ports: []hostapi.UpgradePort{}}}
+	return u
 }
 
 // Upgrade implements hostapi.Upgrader.
@@ -178,8 +176,7 @@ type giving struct {
 	area   *relay.Area
 	link   *relay.Link
 	gates  []*relay.Gate
-	child  *exec.Cmd
-	exited chan struct{}
+	child  *child
 	failed error // of taking everything back
 }
 
@@ -192,12 +189,11 @@ func (u *upgrader) plan(req hostapi.UpgradeRequest) (*giving, error) {
 		return nil, errors.New("underlay.alternate: not set: an upgrade needs a second device for the new process, such as another VF of the NIC")
 	}
 	if g.binary == "" {
-		// The package may have replaced the file that this process was started from.
-		path, err := os.Executable()
+		path, err := ownBinary()
 		if err != nil {
-			return nil, fmt.Errorf("this program's own file is not known: %w: name one with --binary", err)
+			return nil, fmt.Errorf("%w: name one with --binary", err)
 		}
-		g.binary = strings.TrimSuffix(path, " (deleted)")
+		g.binary = path
 	}
 	if err := checkBinary(g.binary); err != nil {
 		return nil, err
@@ -235,18 +231,26 @@ func checkBinary(path string) error {
 }
 
 // run starts the new process and gives it everything, or takes everything back.
-func (g *giving) run(ctx context.Context) (map[string]handover.PortReport, error) {
-	conn, err := g.start()
-	if err != nil {
+func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, failed error) {
+	select { // the process before this one is just ending
+	case <-g.u.settled:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	// A standby has the device that the new process needs.
+	g.h.keeper.stop()
+	defer func() {
+		if failed != nil {
+			g.h.keeper.start()
+		}
+	}()
+	var err error
+	if g.child, err = startChild(g.binary, takeoverFlag); err != nil {
 		return nil, err
 	}
-	// Its end, for the new process, is this one's: after success it closes with the process.
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	to, err := conn.Offer(offer())
+	to, err := g.child.offer()
 	if err != nil {
-		g.kill(false)
-		conn.Close()
-		return nil, fmt.Errorf("binary %s: %w", g.binary, err)
+		return nil, err
 	}
 	g.u.mu.Lock()
 	g.u.last.To = to
@@ -255,7 +259,7 @@ func (g *giving) run(ctx context.Context) (map[string]handover.PortReport, error
 	// From here on nothing changes but by packets: neither rules nor ports.
 	g.h.guests.freeze(true)
 	g.h.target.mu.Lock()
-	report, err := g.give(ctx, conn)
+	report, err := g.give(ctx)
 	g.h.target.ended.Store(err == nil)
 	if err != nil {
 		g.h.agent.Leave(false)
@@ -263,67 +267,16 @@ func (g *giving) run(ctx context.Context) (map[string]handover.PortReport, error
 	}
 	g.h.target.mu.Unlock()
 	if err != nil {
-		conn.Close()
+		g.child.conn.Close() // after success it ends with the process
 		g.h.guests.reconcile(g.h.target.ctx, g.h.pipe.Snapshot().Bindings())
 	}
 	return report, err
 }
 
-// start starts the new process.
-func (g *giving) start() (*wire.Conn, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	ours, its := os.NewFile(uintptr(fds[0]), "upgrade"), os.NewFile(uintptr(fds[1]), "upgrade")
-	defer ours.Close()
-	defer its.Close()
-	c, err := net.FileConn(ours)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := wire.NewConn(c.(*net.UnixConn))
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "--takeover") })
-	g.child = exec.Command(g.binary, append(args, "--takeover=3")...)
-	g.child.ExtraFiles = []*os.File{its} // 3
-	g.child.Stdout, g.child.Stderr = os.Stdout, os.Stderr
-	g.child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends this one's group is not meant for it
-	if err := g.child.Start(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("binary %s: %w", g.binary, err)
-	}
-	g.exited = make(chan struct{})
-	go func() {
-		defer close(g.exited)
-		_ = g.child.Wait() // what it died of, it has logged
-	}()
-	return conn, nil
-}
-
-// politeEnd is how long a new process that answers may take to end.
-const politeEnd = 5 * time.Second
-
-// kill ends the new process and returns when it is gone.
-func (g *giving) kill(polite bool) {
-	if polite {
-		select {
-		case <-g.exited:
-			return
-		case <-time.After(politeEnd):
-		}
-	}
-	_ = g.child.Process.Kill() // it may have ended
-	<-g.exited
-}
-
 // give is the conversation with the new process.
-func (g *giving) give(ctx context.Context, conn *wire.Conn) (report map[string]handover.PortReport, err error) {
+func (g *giving) give(ctx context.Context) (report map[string]handover.PortReport, err error) {
 	gv := &handover.Giver{
-		Conn: conn, Kill: g.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Progress: g.u.progress,
+		Conn: g.child.conn, Kill: g.child.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Progress: g.u.progress,
 		Canary: len(g.req.Canary), CanaryTime: time.Second, DryRun: g.req.DryRun,
 	}
 	if g.req.CanaryS > 0 {
@@ -333,7 +286,7 @@ func (g *giving) give(ctx context.Context, conn *wire.Conn) (report map[string]h
 		gv.Pause = time.Second / time.Duration(g.req.Rate)
 	}
 	if err := g.gate(gv); err != nil {
-		g.kill(false)
+		g.child.kill(false)
 		return nil, errors.Join(err, g.ungate())
 	}
 	report, err = gv.Run(ctx)
@@ -385,7 +338,7 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 		return err
 	}
 	g.h.closers = append(g.h.closers, listener)
-	files := append(g.area.Files(), int(g.h.lock.Fd()), int(listener.Fd()))
+	files := append(g.area.Files(), rawFD(g.h.lock), rawFD(listener))
 	first, err := section(tagSetup, set, files...)
 	gv.Begin = []wire.Section{first, {Tag: tagRules, Payload: rules}}
 	return err

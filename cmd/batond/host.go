@@ -21,6 +21,7 @@ import (
 	"baton/dataplane/worker"
 	"baton/hostapi"
 	"baton/nic/dpdk/eal"
+	"baton/upgrade/lease"
 	"baton/vhost/proto"
 )
 
@@ -40,6 +41,8 @@ type host struct {
 	agent    *agent.Agent
 	api      *hostapi.Server
 	upgrader *upgrader
+	keeper   *keeper
+	board    *lease.Board // of the workers; nil without standby
 	started  time.Time
 	closers  []io.Closer // of further descriptors
 }
@@ -48,24 +51,17 @@ type host struct {
 // which to take over from another one, -1 to start from nothing.
 //
 //	error: what could not be started, with the fix; everything is undone
-func serve(ctx context.Context, s *settings, takeover int) error {
+func serve(ctx context.Context, s *settings, takeover, standbyOf int) error {
 	h := &host{settings: s, loggers: newLoggers(s), started: time.Now()}
-	h.upgrader = newUpgrader(h)
+	h.upgrader, h.keeper = newUpgrader(h), newKeeper(h)
 	log := h.loggers.root
 	log.Info("starting", "version", cli.Version, "host", s.Host)
 	pacing, stop := context.WithCancel(ctx)
 	defer stop()
 	go worker.PaceGC(pacing, int64(s.Memory.Heap)<<20)
-	var err error
-	if takeover >= 0 {
-		err = h.takeOver(ctx, takeover)
-		if err != nil && !errors.Is(err, errCalledOff) {
-			// What was given may be taken back at any moment: nothing is touched any more.
-			log.Error("not taken over", "error", err)
-			os.Exit(cli.ExitFailed)
-		}
-	} else {
-		err = h.start(ctx)
+	err := h.begin(ctx, takeover, standbyOf)
+	if errors.Is(err, errCalledOff) {
+		return h.close()
 	}
 	if err == nil {
 		log.Info("ready", "socket", s.Socket)
@@ -79,6 +75,28 @@ func serve(ctx context.Context, s *settings, takeover int) error {
 		log.Info("ended")
 	}
 	return errors.Join(err, closeErr)
+}
+
+// begin starts from nothing or with what another process gives.
+func (h *host) begin(ctx context.Context, takeover, standbyOf int) (err error) {
+	switch {
+	case takeover >= 0:
+		err = h.takeOver(ctx, takeover)
+	case standbyOf >= 0:
+		err = h.standBy(ctx, standbyOf)
+	default:
+		if err = h.start(ctx); err == nil {
+			close(h.upgrader.settled)
+			h.keeper.start()
+		}
+		return err
+	}
+	if err != nil && !errors.Is(err, errCalledOff) {
+		// What was given may be taken back at any moment: nothing is touched any more.
+		h.loggers.root.Error("not taken over", "error", err)
+		os.Exit(cli.ExitFailed)
+	}
+	return err
 }
 
 // start brings everything up. The cheap checks come first, so that a mistake in
@@ -152,10 +170,18 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port) (err error) {
 	if !s.Workers.Pin {
 		cfg.CPUs, cfg.Unlocked = nil, true
 	}
+	if s.Standby {
+		if h.board, err = lease.New(); err != nil {
+			return err
+		}
+		cfg.Thread = h.hold
+	}
 	if h.pool, err = worker.New(cfg); err != nil {
 		return err
 	}
-	h.pool.Start()
+	if err := h.pool.Start(); err != nil {
+		return err
+	}
 	tellPreempted(h.loggers.part("worker"), h.pool.Preempted())
 	if err := h.pool.AddPort(nic, worker.PortOptions{Underlay: true}); err != nil {
 		return err
@@ -168,12 +194,22 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port) (err error) {
 		log: h.loggers.part("vhost"), pool: h.pool, dir: s.Vhost.SocketDir, mode: mode, pairs: s.Vhost.QueuePairs,
 		without: s.without(), maxMemory: s.maxMemory(), state: filepath.Join(s.StateDir, "vhost"),
 		innerMTU: h.under.vtep.InnerMTU(), ports: map[string]*guestPort{}, failed: map[string]error{},
+		onState: h.keeper.portChanged,
 		onChange: func(name string) {
 			h.agent.PortChanged(h.target.status(name, openflow.PortStatus_EVENT_CHANGED))
 		},
 	}
-	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}
+	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests, onRules: h.keeper.rulesChanged}
 	return nil
+}
+
+// hold is a worker's lease of life, see lease.
+func (h *host) hold(worker int) (func(), error) {
+	l, err := h.board.Hold(worker)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Free() }, nil // it is this thread's
 }
 
 // newAgent makes the agent; run has it keep its session.
@@ -221,6 +257,7 @@ func (h *host) run(ctx context.Context) error {
 func (h *host) close() error {
 	var errs []error
 	h.upgrader.wait()
+	h.keeper.stop()
 	if h.api != nil {
 		if h.target.ended.Load() {
 			errs = append(errs, h.api.Leave())
@@ -239,6 +276,9 @@ func (h *host) close() error {
 	}
 	if h.under != nil {
 		errs = append(errs, h.under.close())
+	}
+	if h.board != nil {
+		errs = append(errs, h.board.Close())
 	}
 	if h.lock != nil {
 		errs = append(errs, h.lock.Close())

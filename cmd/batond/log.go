@@ -21,7 +21,7 @@ func newLoggers(s *settings) *loggers {
 		Name: "batond", Level: hclog.LevelFromString(s.Log.Level), Output: os.Stderr,
 		JSONFormat: s.Log.JSON, IndependentLevels: true,
 	})
-	for _, part := range []string{"dpdk", "vhost", "worker", "agent", "api"} {
+	for _, part := range []string{"dpdk", "vhost", "worker", "agent", "api", "standby"} {
 		l.parts[part] = l.root.Named(part)
 	}
 	return l

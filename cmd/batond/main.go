@@ -29,7 +29,7 @@ Exit codes: 0 ended by a signal; 1 failed; 2 the command line or the configurati
 
 func newRoot() *cobra.Command {
 	var path string
-	takeover := -1
+	takeover, standbyOf := -1, -1
 	root := &cobra.Command{
 		Use:     "batond --config FILE",
 		Short:   "The dataplane of one host",
@@ -41,12 +41,14 @@ func newRoot() *cobra.Command {
 			if err != nil {
 				return cli.Usage(err)
 			}
-			return serve(cmd.Context(), s, takeover)
+			return serve(cmd.Context(), s, takeover, standbyOf)
 		},
 	}
 	root.Flags().StringVarP(&path, "config", "c", "", "configuration file (YAML)")
 	root.Flags().IntVar(&takeover, "takeover", -1, "descriptor of a socket by which a running batond gives everything to this one")
-	_ = root.Flags().MarkHidden("takeover") // batond itself sets it
+	root.Flags().IntVar(&standbyOf, "standby-of", -1, "descriptor of a socket by which a running batond keeps this one as its standby")
+	_ = root.Flags().MarkHidden("takeover") // batond itself sets both
+	_ = root.Flags().MarkHidden("standby-of")
 	config.AddFlags(root.Flags(), &settings{})
 	root.AddCommand(cli.ConfigCommand{
 		Program: "batond", Example: "/etc/baton/batond.yaml", Flag: "--underlay.mtu=9000", Levels: "`batonctl log LEVEL`",

@@ -43,6 +43,7 @@ type guestPorts struct {
 	state     string // folder of what each guest negotiated
 	innerMTU  int    // what the underlay leaves for guests, bytes of L3
 	onChange  func(name string)
+	onState   func(name string) // the port came, went or has another state; must not wait; nil: nobody asks
 
 	// work is held while ports are made and removed, and taken before mu. Then
 	// devices tell of changes, and who is told asks for states: mu must be free.
@@ -126,6 +127,7 @@ func (g *guestPorts) add(ctx context.Context, b flow.Binding) error {
 	g.mu.Lock()
 	g.ports[b.Name] = p
 	g.mu.Unlock()
+	g.stateChanged(b.Name)
 	g.log.Info("port made", "port", b.Name, "number", b.Number, "socket", p.path, "mode", g.mode)
 	return nil
 }
@@ -146,6 +148,7 @@ func (g *guestPorts) deviceConfig(b flow.Binding) (netdev.Config, error) {
 		MaxMemory: g.maxMemory, Without: g.without, Pin: g.pin(b.Name),
 		MAC: net.HardwareAddr(b.MAC[:]), Quiescer: g.pool, Logger: g.log,
 		OnChange: func() { g.onChange(b.Name) },
+		OnState:  func() { g.stateChanged(b.Name) },
 	}, nil
 }
 
@@ -188,6 +191,7 @@ func (g *guestPorts) remove(name string) {
 	if err := p.device.Close(); err != nil {
 		g.log.Error("device not closed", "port", name, "error", err)
 	}
+	g.stateChanged(name)
 	g.log.Info("port removed", "port", name)
 }
 
@@ -222,6 +226,27 @@ func (g *guestPorts) detached(p *guestPort, a *proto.Adopted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p.connector, p.handed = nil, a
+}
+
+// stateChanged tells who keeps a copy of the ports.
+func (g *guestPorts) stateChanged(name string) {
+	if g.onState != nil {
+		g.onState(name)
+	}
+}
+
+// port is that of a name, nil if there is none.
+func (g *guestPorts) port(name string) *guestPort {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ports[name]
+}
+
+// connectorOf is the port's, nil while its session is handed over.
+func (g *guestPorts) connectorOf(p *guestPort) *proto.Connector {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.connector
 }
 
 // session is what is known of the port's session; one that is being handed over stays connected.

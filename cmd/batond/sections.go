@@ -17,7 +17,7 @@ import (
 // What batonds give one another. A version is raised when the former reader would
 // misunderstand; what it may do without gets an optional kind of its own.
 const (
-	kindSetup    wire.Kind = 1 // setup; files: the relay's area, the state folder's lock, the API's listener
+	kindSetup    wire.Kind = 1 // setup; files: the relay's area or the leases, the state folder's lock, the API's listener
 	kindRules    wire.Kind = 2 // agent.Export
 	kindDevice   wire.Kind = 3 // deviceState; files: the session's socket, then those of netdev.State in EachFD's order
 	kindCounters wire.Kind = 4 // counters
@@ -51,10 +51,13 @@ func program() string { return "batond " + cli.Version }
 
 // setup is what a new process needs before any port.
 type setup struct {
-	Host   string      `json:"host"`
-	Device string      `json:"device"` // that is in use
-	Shape  relay.Shape `json:"shape"`
-	Ports  []setupPort `json:"ports"` // by number
+	Host   string `json:"host"`
+	Device string `json:"device"` // that is in use
+	// For an upgrade.
+	Shape relay.Shape `json:"shape"`
+	Ports []setupPort `json:"ports"` // by number
+	// For a standby.
+	Workers int `json:"workers,omitempty"`
 }
 
 type setupPort struct {

@@ -38,20 +38,11 @@ var errCalledOff = errors.New("nothing was taken over")
 //	error: errCalledOff: nothing is this process'. Any other: the other process may take back
 //	what it gave at any moment, so that this one must end at once
 func (h *host) takeOver(ctx context.Context, fd int) error {
-	f := os.NewFile(uintptr(fd), "upgrade")
-	c, err := net.FileConn(f)
-	f.Close()
+	conn, err := inherited(takeoverFlag, fd)
 	if err != nil {
-		return fmt.Errorf("--takeover %d: %w: batond sets this itself", fd, err)
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("--takeover %d: no unix socket: batond sets this itself", fd)
-	}
-	t := &taking{h: h, ctx: ctx, ports: map[string]*guestPort{}}
-	if t.conn, err = wire.NewConn(u); err != nil {
 		return err
 	}
+	t := &taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}
 	from, err := t.conn.Accept(program(), known())
 	if err != nil {
 		return err
@@ -93,22 +84,33 @@ func (t *taking) begin(all []wire.Section) (map[string]*relay.Gate, error) {
 	if want := set.Shape.Workers[relay.Second]; want != len(s.Workers.CPUs) {
 		return nil, fmt.Errorf("workers.cpus: %d workers are configured, and %d run: an upgrade does not change that", len(s.Workers.CPUs), want)
 	}
+	if err := t.bringUp(&set, all); err != nil {
+		return nil, err
+	}
+	err = t.gate(&set)
+	return t.gates, err
+}
+
+// bringUp starts what a process needs besides ports, on the device that is not in use, which
+// the wire's traffic does not come to.
+func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
+	h, s := t.h, t.h.settings
 	if set.Host != s.Host {
-		return nil, fmt.Errorf("host: %s is configured, and %s runs", s.Host, set.Host)
+		return fmt.Errorf("host: %s is configured, and %s runs", s.Host, set.Host)
 	}
 	which := 0
 	if set.Device == s.Underlay.Device {
 		which = 1
 	}
 	if s.device(which) == "" {
-		return nil, fmt.Errorf("underlay.alternate: not set, and %s is in use", set.Device)
+		return fmt.Errorf("underlay.alternate: not set, and %s is in use", set.Device)
 	}
 	if h.under, err = openUnderlay(s, which, h.loggers.part("dpdk")); err != nil {
-		return nil, err
+		return err
 	}
 	t.valve = relay.NewValve(h.under.nic)
 	if err := h.startWorkers(t.ctx, t.valve); err != nil {
-		return nil, err
+		return err
 	}
 	h.guests.freeze(true)
 	tls, err := s.loadTLS()
@@ -116,16 +118,16 @@ func (t *taking) begin(all []wire.Section) (map[string]*relay.Gate, error) {
 		err = h.newAgent(tls)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range all {
 		if all[i].Kind == kindRules {
 			if err := h.agent.Import(all[i].Payload); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return t.gates, t.gate(&set)
+	return nil
 }
 
 // gate makes a gate for each port.
@@ -224,6 +226,7 @@ func (t *taking) own() error {
 // farewell waits for the end of the process that was here, and then clears away what the two
 // shared.
 func (t *taking) farewell() {
+	_ = t.conn.SetDeadline(time.Time{})
 	for {
 		s, err := t.conn.Receive()
 		if err != nil {
@@ -237,13 +240,17 @@ func (t *taking) farewell() {
 	}
 	t.h.guests.freeze(false)
 	t.h.guests.reconcile(t.ctx, t.h.pipe.Snapshot().Bindings())
+	close(t.h.upgrader.settled)
+	t.h.keeper.start()
 	t.h.loggers.root.Info("the process that was here has ended")
 }
 
 // clear takes inbox and gates away. The other process is gone.
 func (t *taking) clear() (err error) {
 	pool := t.h.pool
-	err = errors.Join(err, pool.RemovePort(relay.InboxName))
+	if t.link != nil {
+		err = errors.Join(err, pool.RemovePort(relay.InboxName))
+	}
 	for name, g := range t.gates {
 		if p := t.ports[name]; p != nil {
 			err = errors.Join(err, pool.ReplacePort(name, p.device))
@@ -252,7 +259,10 @@ func (t *taking) clear() (err error) {
 		}
 	}
 	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic))
-	return errors.Join(err, t.area.Close())
+	if t.area != nil {
+		err = errors.Join(err, t.area.Close())
+	}
+	return err
 }
 
 // orphaned goes on without the process that was here: with what it gave, and for the rest from

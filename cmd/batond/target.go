@@ -22,6 +22,8 @@ type target struct {
 
 	mu    sync.RWMutex // an upgrade holds it: rules stay as they were given away
 	ended atomic.Bool  // given away for good
+
+	onRules func() // they have changed; must not wait
 }
 
 // errEnded is the answer to changes that came for a process that is no more.
@@ -39,6 +41,7 @@ func (t *target) Apply(c flow.Change) error {
 	if _, err := t.pipe.Apply(c); err != nil {
 		return err
 	}
+	t.onRules()
 	if bindings {
 		t.guests.reconcile(t.ctx, t.pipe.Snapshot().Bindings())
 	}

@@ -37,6 +37,11 @@ type Config struct {
 	Poll     time.Duration // longest sleep while some port must be polled
 	MaxPoll  time.Duration // to which Poll backs off while nothing comes
 
+	// Thread is called by each worker on its own OS thread before it touches any port, and what it
+	// returns when it has let go of all: a lease of life (upgrade/lease) is held so. nil: nothing is
+	// called; not with Unlocked.
+	Thread func(worker int) (end func(), err error)
+
 	Punts    int // frames that may wait for the control plane
 	Handoffs int // packets that may wait between two workers, rounded up to a power of two
 

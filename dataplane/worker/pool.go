@@ -92,11 +92,13 @@ func tryCPU(cpu int) error {
 // Start lets the workers run. It sets GOMAXPROCS, so that it leaves processors beside
 // those of all pools: Go does not lower it any more by itself when the process gets fewer
 // CPUs, and nobody else may.
-func (p *Pool) Start() {
+//
+//	error: Config.Thread's; then Close is all that can be done
+func (p *Pool) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.begun || p.closed {
-		return
+		return nil
 	}
 	p.begun = true
 	reserveProcs(len(p.workers))
@@ -105,9 +107,31 @@ func (p *Pool) Start() {
 		w.state.Store(stateRunning)
 		go w.run()
 	}
-	for _, w := range p.workers {
+	var bad error
+	for i, w := range p.workers {
+		if err := <-w.thread; err != nil {
+			bad = cmp.Or(bad, fmt.Errorf("worker %d: %w", i, err))
+		}
 		p.preempted = cmp.Or(p.preempted, <-w.begun)
 	}
+	return bad
+}
+
+// Beat is a sign of a worker's life.
+type Beat struct {
+	Epoch uint64 // iterations begun
+	Idle  bool   // it sleeps, or has ended
+}
+
+// Beats are the workers' now: one that is neither idle nor has another epoch after a long time
+// is stuck.
+func (p *Pool) Beats() []Beat {
+	all := make([]Beat, len(p.workers))
+	for i, w := range p.workers {
+		s := w.state.Load()
+		all[i] = Beat{w.epoch.Load(), s == stateAsleep || s == stateOff}
+	}
+	return all
 }
 
 // Preempted is why Go's scheduler takes the workers' processors from them every 10 ms

@@ -41,6 +41,7 @@ type Worker struct {
 	pool    *Pool
 	waker   *waker
 	done    chan struct{}
+	thread  chan error // one: of Config.Thread
 	begun   chan error // one: nil, or why the worker does not keep its processor
 
 	lay   *layout
@@ -97,7 +98,7 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{
-		id: id, cpu: -1, pool: p, waker: k, done: make(chan struct{}), begun: make(chan error, 1),
+		id: id, cpu: -1, pool: p, waker: k, done: make(chan struct{}), begun: make(chan error, 1), thread: make(chan error, 1),
 		lay: &layout{uplink: slotDown}, cache: buf.NewCache(p.cfg.Source), flows: flows, work: mem,
 		outs: make([]output, MaxPorts), ports: make([]stats.PortCounters, MaxPorts), pollWait: p.cfg.Poll,
 		quota: make([]quota, MaxPorts),
@@ -126,6 +127,18 @@ func (w *Worker) free() {
 func (w *Worker) run() {
 	defer close(w.done)
 	var err error
+	if f := w.pool.cfg.Thread; f != nil && !w.pool.cfg.Unlocked {
+		runtime.LockOSThread()
+		end, err := f(w.id)
+		if w.thread <- err; err != nil {
+			w.begun <- err
+			w.state.Store(stateOff)
+			return
+		}
+		defer end()
+	} else {
+		w.thread <- nil
+	}
 	if !w.pool.cfg.Unlocked {
 		// The thread is never unlocked: it ends with the goroutine, and its
 		// affinity with it.

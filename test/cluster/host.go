@@ -220,20 +220,24 @@ func (h *Host) CheckConserved() (hostapi.Stats, error) {
 	return s, nil
 }
 
-// Upgrade hands the host over to a new batond by batonctl upgrade with these flags, and
-// returns what it printed. The new process is the host's then.
-//
-//	error: it was not upgraded; the host's process is the one that it was
-func (h *Host) Upgrade(flags ...string) (hostapi.Upgrade, error) {
-	var v hostapi.Upgrade
-	out, err := h.Batonctl(append([]string{"-o", "json", "upgrade"}, flags...)...)
-	if err != nil {
+// Upgrade hands the host over to a new batond and waits for the end of that. The new process is
+// the host's then; if it was not upgraded, the old one still is.
+func (h *Host) Upgrade(ctx context.Context, req hostapi.UpgradeRequest) (v hostapi.Upgrade, err error) {
+	h.Proc.MayEnd(true)
+	if err := h.API.StartUpgrade(ctx, req); err != nil {
+		h.Proc.MayEnd(false)
 		return v, err
 	}
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		return v, err
+	err = h.c.Lab.WaitFor("the upgrade's end", startLimit, func() bool {
+		now, err := h.API.Upgrade(ctx)
+		v = now
+		return err == nil && v.State != hostapi.UpgradeRunning
+	})
+	if err == nil && v.State == hostapi.UpgradeDone {
+		return v, h.Adopt(v.PID)
 	}
-	return v, h.Adopt(v.PID)
+	h.Proc.MayEnd(false)
+	return v, err
 }
 
 // Adopt makes the process that took over from the host's the host's own, and waits for the

@@ -1,85 +1,129 @@
 package e2e_test
 
 import (
+	"syscall"
 	"testing"
-	"time"
 
 	"baton/hostapi"
 	"baton/test/cluster"
 	"baton/test/lab/guestwire"
 )
 
-// upgrade hands h over, by its API, and waits for the end.
-func upgrade(t *testing.T, c *cluster.Cluster, h *cluster.Host, req hostapi.UpgradeRequest) hostapi.Upgrade {
-	t.Helper()
-	must(t, h.API.StartUpgrade(t.Context(), req))
-	var v hostapi.Upgrade
-	waitFor(t, c, "the upgrade's end", func() bool {
-		now, err := h.API.Upgrade(t.Context())
-		if err != nil {
-			return false
-		}
-		v = now
-		return v.State != hostapi.UpgradeRunning
-	})
-	if v.State == hostapi.UpgradeDone {
-		must(t, h.Adopt(v.PID))
-	}
-	return v
+// upgradeRig is a guest a on a host that is handed over, and its peer b on another one; both
+// have all cards.
+type upgradeRig struct {
+	t      *testing.T
+	c      *cluster.Cluster
+	h1     *cluster.Host
+	a, b   *machine
+	before []guestwire.LinkResult
 }
 
-// TestUpgrade hands a host with real guests over, again and again, while they are pinged and
-// send and receive bulk TCP: no ping is lost, and the guests see no change of their links.
-func TestUpgrade(t *testing.T) {
-	c := newCluster(t)
-	startController(t, c, guestNetwork(&machine{name: "a", last: 11}, &machine{name: "b", last: 12}))
-	cfg := host1()
-	cfg.Alternate, cfg.QueuePairs = true, 2
-	h1 := startHost(t, c, cfg)
-	cfg2 := host2()
+func newUpgradeRig(t *testing.T, more ...string) *upgradeRig {
+	t.Helper()
+	r := &upgradeRig{t: t, c: newCluster(t), a: &machine{t: t, name: "a", last: 11}, b: &machine{t: t, name: "b", last: 12}}
+	startController(t, r.c, guestNetwork(r.a, r.b))
+	cfg1, cfg2 := host1(), host2()
+	cfg1.Alternate, cfg1.QueuePairs, cfg1.More = true, 2, more
 	cfg2.QueuePairs = 2
-	h2 := startHost(t, c, cfg2)
-	must(t, c.WaitInStep("host1", "host2"))
-	a, b := &machine{t: t, name: "a", last: 11, host: h1}, &machine{t: t, name: "b", last: 12, host: h2}
-	for _, m := range []*machine{a, b} {
-		m.start(c.Lab)
+	r.h1 = startHost(t, r.c, cfg1)
+	r.a.host, r.b.host = r.h1, startHost(t, r.c, cfg2)
+	must(t, r.c.WaitInStep("host1", "host2"))
+	for _, m := range []*machine{r.a, r.b} {
+		m.start(r.c.Lab)
+	}
+	for _, m := range []*machine{r.a, r.b} {
 		m.configure()
 	}
-	must(t, h1.WaitPorts(a.ports()...))
-	before := make([]guestwire.LinkResult, len(cards))
+	must(t, r.h1.WaitPorts(r.a.ports()...))
 	for i := range cards {
-		before[i] = a.link(i)
+		r.before = append(r.before, r.a.link(i))
 	}
-	const rounds, pings = 5, 3000
+	return r
+}
+
+// ping pings a at 1 kHz.
+func (r *upgradeRig) ping(num int) <-chan guestwire.PingResult {
 	result := make(chan guestwire.PingResult, 1)
 	go func() {
-		r, err := b.Ping(guestwire.PingArgs{Dst: a.port(0).IP.String(), Count: pings, IntervalUs: 1000, WaitMs: 10000})
+		p, err := r.b.Ping(guestwire.PingArgs{Dst: r.a.port(0).IP.String(), Count: num, IntervalUs: 1000, WaitMs: 10000})
 		if err != nil {
-			t.Error(err)
+			r.t.Error(err)
 		}
-		result <- r
+		result <- p
 	}()
-	for range rounds {
-		v := upgrade(t, c, h1, hostapi.UpgradeRequest{})
+	return result
+}
+
+// checkLinks wants that the guest has seen nothing.
+func (r *upgradeRig) checkLinks() {
+	r.t.Helper()
+	for i := range cards {
+		now := r.a.link(i)
+		if now.CarrierChanges != r.before[i].CarrierChanges || now.Features != r.before[i].Features || !now.Carrier {
+			r.t.Errorf("eth%d was %+v, is %+v", i, r.before[i], now)
+		}
+	}
+}
+
+// TestUpgrade hands a host with a real guest over, again and again, while it is pinged: no ping
+// is lost, and the guest sees no change of its links.
+func TestUpgrade(t *testing.T) {
+	r := newUpgradeRig(t)
+	result := r.ping(3000)
+	for range 5 {
+		v, err := r.h1.Upgrade(t.Context(), hostapi.UpgradeRequest{})
+		must(t, err)
 		if v.State != hostapi.UpgradeDone {
 			t.Fatalf("upgrade: %+v", v)
 		}
 		for _, p := range v.Ports {
-			us := -1.0
-			if p.InterruptionUs != nil {
-				us = *p.InterruptionUs
+			if p.InterruptionUs == nil || p.Phase != hostapi.UpgradePortMoved || p.Lost != 0 {
+				t.Errorf("port %+v", p)
+				continue
 			}
-			t.Logf("%s: %s, %.0f us, %d relayed, %d waited, %d lost", p.Name, p.Phase, us, p.Relayed, p.Waited, p.Lost)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	r := <-result
-	if r.Received != r.Sent || r.Corrupt+r.Duplicates != 0 {
-		t.Errorf("ping %+v", r)
-	}
-	for i := range cards {
-		if now := a.link(i); now.CarrierChanges != before[i].CarrierChanges || now.Features != before[i].Features {
-			t.Errorf("eth%d was %+v, is %+v", i, before[i], now)
+			t.Logf("%s: %.0f us, %d relayed, %d waited", p.Name, *p.InterruptionUs, p.Relayed, p.Waited)
 		}
 	}
+	if p := <-result; p.Received != p.Sent || p.Corrupt+p.Duplicates != 0 {
+		t.Errorf("ping %+v", p)
+	}
+	r.checkLinks()
+	exchange(t, r.a, r.b, 1<<20, 0, 1, 2, 3)
+}
+
+// TestStandby kills the process that forwards, again and again: its standby goes on, and the
+// guest sees no change of its links.
+func TestStandby(t *testing.T) {
+	r := newUpgradeRig(t, "standby: true")
+	ready := func() {
+		t.Helper()
+		waitFor(t, r.c, "the standby", func() bool {
+			s, err := r.h1.API.Stats(t.Context())
+			return err == nil && s.Standby == "ready"
+		})
+	}
+	const pings = 6000
+	result := r.ping(pings)
+	for range 3 {
+		ready()
+		was := r.h1.Proc.Pid()
+		must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+		var v hostapi.Upgrade
+		waitFor(t, r.c, "the standby's answer", func() bool {
+			now, err := r.h1.API.Upgrade(t.Context())
+			v = now
+			return err == nil && now.PID != was
+		})
+		must(t, r.h1.Adopt(v.PID))
+		t.Logf("taken over in %.0f us", 1e6*v.TotalS)
+		must(t, r.h1.WaitPorts(r.a.ports()...))
+	}
+	p := <-result
+	if p.Corrupt+p.Duplicates != 0 || p.Sent-p.Received > pings/20 {
+		t.Errorf("ping: %d of %d lost, %+v", p.Sent-p.Received, p.Sent, p.Corrupt+p.Duplicates)
+	}
+	t.Logf("%d of %d pings lost in three crashes, longest gap %d ms", p.Sent-p.Received, p.Sent, longestRun(p.Lost))
+	r.checkLinks()
+	exchange(t, r.a, r.b, 1<<20, 0, 1, 2, 3)
 }

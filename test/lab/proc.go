@@ -144,6 +144,10 @@ func (p *Proc) Adopt(pid int) (*Proc, error) {
 	return n, nil
 }
 
+// MayEnd says whether the process' own end counts as asked for: it is about to make another one in
+// its stead.
+func (p *Proc) MayEnd(may bool) { p.stopped.Store(may) }
+
 // Pid is the process id.
 func (p *Proc) Pid() int {
 	if p.cmd == nil {

@@ -13,7 +13,7 @@ import (
 // package's and wire's.
 const (
 	kindStep    wire.Kind = 0xf001
-	stepVersion           = 1
+	stepVersion uint16    = 1
 )
 
 // StepTag belongs to each offer, and with StepKnown to what a taker knows.

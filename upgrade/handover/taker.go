@@ -3,7 +3,6 @@ package handover
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"baton/upgrade/relay"
@@ -217,7 +216,7 @@ func (t *Taker) report() map[string]PortReport {
 
 // orphaned takes what is left of a giver that is gone.
 func (t *Taker) orphaned(why error) error {
-	if !errors.Is(why, io.EOF) && !errors.Is(why, io.ErrUnexpectedEOF) && !gone(why) {
+	if !closed(why) {
 		return why // it may be alive: it takes back what it gave
 	}
 	errs := []error{ErrOrphaned}

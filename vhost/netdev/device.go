@@ -37,6 +37,9 @@ type Config struct {
 	// OnChange is called after Info changed, without locks, from the session's or
 	// the device's own goroutine; several calls may run at once.
 	OnChange func()
+	// OnState is called after State may have changed otherwise than by packets, as OnChange is;
+	// it must not wait.
+	OnState func()
 }
 
 // Device is one guest's network card.
@@ -240,6 +243,9 @@ func (d *Device) settle() bool {
 func (d *Device) release() {
 	changed := d.settle()
 	d.mu.Unlock()
+	if d.cfg.OnState != nil {
+		d.cfg.OnState()
+	}
 	if changed && d.cfg.OnChange != nil {
 		d.cfg.OnChange()
 	}

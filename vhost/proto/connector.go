@@ -178,6 +178,23 @@ func (c *Connector) Refusals() map[string]uint64 {
 // Connected reports whether a front end is connected.
 func (c *Connector) Connected() bool { return c.Session() != nil }
 
+// Share is a duplicate of the present session's socket, for a process that goes on with it
+// when this one dies; nil if no front end is connected. The session goes on, and the State is
+// without what the device knows (ProtocolFeatures).
+//
+//	error: no descriptor is free
+func (c *Connector) Share() (*Adopted, error) {
+	s := c.Session()
+	if s == nil {
+		return nil, nil
+	}
+	fd, err := s.conn.DupFD()
+	if err != nil {
+		return nil, fmt.Errorf("vhost %s: socket %s: %w", c.cfg.Port, c.cfg.Path, err)
+	}
+	return &Adopted{FD: fd}, nil
+}
+
 // Detach gives up the present session's socket, still connected, and ends the
 // connector: another process goes on by Config.Adopted. It returns nil if no
 // front end was connected. A server's socket file stays, for the heir to replace.

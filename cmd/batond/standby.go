@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"baton/dataplane/worker"
+	"baton/hostapi"
+	"baton/upgrade/handover"
+	"baton/upgrade/lease"
+	"baton/upgrade/relay"
+	"baton/upgrade/wire"
+)
+
+// standing is a process that waits for another one's death.
+type standing struct {
+	taking
+	board   atomic.Pointer[lease.Board] // of the other process' workers
+	workers int
+	parent  int // process descriptor
+}
+
+// standBy has everything that the process at the other end of the socket has, and when that
+// one is dead, goes on.
+//
+//	error: errCalledOff: the other process has ended as it should, and nothing is this one's
+func (h *host) standBy(ctx context.Context, fd int) error {
+	conn, err := inherited(standbyFlag, fd)
+	if err != nil {
+		return err
+	}
+	t := &standing{taking: taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}}
+	if t.parent, err = unix.PidfdOpen(os.Getppid(), 0); err != nil {
+		return fmt.Errorf("%s%d: the process that started this one: %w", standbyFlag, fd, err)
+	}
+	defer unix.Close(t.parent)
+	if _, err := conn.Accept(program(), known()); err != nil {
+		return err
+	}
+	err = (&handover.Standby{
+		Conn: conn, Begin: t.begin, Put: t.put, Drop: t.drop, Rules: t.rules, Dead: t.dead, Watch: t.watch,
+		Silence: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill,
+	}).Run()
+	switch {
+	case errors.Is(err, handover.ErrOrphaned) && h.agent != nil:
+		return t.succeed()
+	case errors.Is(err, handover.ErrOrphaned), errors.Is(err, handover.ErrCalledOff):
+		return errCalledOff
+	}
+	return err
+}
+
+// begin brings everything up but the ports.
+func (t *standing) begin(all []wire.Section) error {
+	h := t.h
+	var set setup
+	files, err := find(all, tagSetup, &set)
+	if err != nil {
+		return err
+	}
+	if len(files) != 3 {
+		closeAll(files)
+		return fmt.Errorf("%v: %d descriptors", tagSetup, len(files))
+	}
+	h.lock, t.api = os.NewFile(uintptr(files[1]), "lock"), os.NewFile(uintptr(files[2]), "api")
+	f := os.NewFile(uintptr(files[0]), "leases")
+	b, err := lease.Open(f)
+	if err != nil {
+		f.Close()
+		return err
+	}
+	t.workers = set.Workers
+	t.board.Store(b)
+	return t.bringUp(&set, all)
+}
+
+func closeAll(files []int) {
+	for _, fd := range files {
+		unix.Close(fd)
+	}
+}
+
+// put makes a port's device, or another one in its place.
+func (t *standing) put(name string, sec wire.Section) error {
+	was := t.ports[name]
+	d, err := t.restore(name, sec)
+	if err != nil {
+		return err
+	}
+	pool := t.h.pool
+	if was == nil {
+		return pool.AddPort(d, worker.PortOptions{})
+	}
+	if err := pool.ReplacePort(name, d); err != nil {
+		return err
+	}
+	if was.handed != nil {
+		unix.Close(was.handed.FD)
+	}
+	return was.device.Close()
+}
+
+func (t *standing) drop(name string) error {
+	if t.ports[name] != nil {
+		delete(t.ports, name)
+		t.h.guests.remove(name)
+	}
+	return nil
+}
+
+func (t *standing) rules(sec wire.Section) error { return t.h.agent.Import(sec.Payload) }
+
+// dead reports whether all workers of the other process are.
+func (t *standing) dead() bool {
+	b := t.board.Load()
+	if b == nil {
+		return false
+	}
+	for i := range t.workers {
+		if b.State(i).Holder != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// watch waits for that.
+func (t *standing) watch(stop <-chan struct{}) {
+	const look = 100 * time.Millisecond
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if b := t.board.Load(); b != nil {
+			b.Wait(0, look)
+		} else {
+			time.Sleep(look)
+		}
+		if t.dead() {
+			return
+		}
+	}
+}
+
+// kill ends the other process, which is stuck.
+func (t *standing) kill() {
+	t.h.loggers.root.Error("the process that forwards is stuck: it is killed", "silent_for", t.h.settings.Watchdog)
+	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+}
+
+// succeed goes on in the place of the process that is dead.
+func (t *standing) succeed() error {
+	begun := relay.Now()
+	if err := t.h.under.take(t.h.under.which); err != nil {
+		t.h.loggers.root.Error("the wire's traffic does not come here", "error", err)
+	}
+	t.valve.Open()
+	for _, p := range t.ports {
+		p.device.ResumeLost()
+	}
+	took := time.Duration(relay.Now() - begun)
+	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took)
+	v := hostapi.Upgrade{
+		State: hostapi.UpgradeDone, Phase: "takeover", From: program(), To: program(), TotalS: took.Seconds(),
+		Started: time.Now().UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{}, Error: handover.ErrOrphaned.Error(),
+	}
+	for name := range t.ports {
+		v.Ports = append(v.Ports, hostapi.UpgradePort{Name: name, Phase: hostapi.UpgradePortMoved})
+	}
+	t.h.upgrader.last = v
+	if err := t.own(); err != nil {
+		return err
+	}
+	go t.farewell()
+	return nil
+}

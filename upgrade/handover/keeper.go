@@ -1,0 +1,78 @@
+package handover
+
+import (
+	"fmt"
+	"time"
+
+	"baton/upgrade/wire"
+)
+
+// Steps of a standby's conversation, besides begin and abort.
+const (
+	stepPut   = "put"   // a port, or its new state
+	stepDrop  = "drop"  // a port is gone
+	stepRules = "rules" // all of them
+	stepBeat  = "beat"  // the workers move
+)
+
+// Keeper keeps a standby, a process that has all it needs to go on when this one dies:
+//
+//	keeper                                   standby
+//	  | offer, answer                         |
+//	  | sections to begin with; begin       > |
+//	  | a port's state; put                 > |  whenever it changes
+//	  | drop, rules; beat                   > |
+//	  | abort                               > |  when the keeper ends as it should
+//
+// Each is answered. A standby that hears nothing for long ends the keeper and takes over.
+//
+//	conc: one goroutine
+type Keeper struct{ g Giver }
+
+// NewKeeper speaks by c, whose offer was accepted.
+func NewKeeper(c *wire.Conn) *Keeper { return &Keeper{Giver{Conn: c}} }
+
+// do sends sections and asks for a step.
+func (k *Keeper) do(s step, limit time.Duration, all ...wire.Section) error {
+	if err := k.g.Conn.SetDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	for _, sec := range all {
+		if err := k.g.Conn.Send(sec); err != nil {
+			return err
+		}
+	}
+	if _, err := k.g.ask(s, limit); err != nil {
+		return fmt.Errorf("standby: %w", err)
+	}
+	return nil
+}
+
+// Begin gives what the standby needs before any port.
+func (k *Keeper) Begin(all ...wire.Section) error {
+	return k.do(step{Step: stepBegin}, beginLimit, all...)
+}
+
+// Put gives a port's state; its descriptors stay the keeper's.
+func (k *Keeper) Put(name string, state wire.Section) error {
+	return k.do(step{Step: stepPut, Port: name}, prepareLimit, state)
+}
+
+// Drop says that a port is gone.
+func (k *Keeper) Drop(name string) error {
+	return k.do(step{Step: stepDrop, Port: name}, stepLimit)
+}
+
+// Rules gives all rules.
+func (k *Keeper) Rules(all wire.Section) error {
+	return k.do(step{Step: stepRules}, prepareLimit, all)
+}
+
+// Beat says that the workers move. It comes at least each BeatEvery.
+func (k *Keeper) Beat() error { return k.do(step{Step: stepBeat}, stepLimit) }
+
+// End says that this process ends as it should: the standby ends too.
+func (k *Keeper) End() error { return k.do(step{Step: stepAbort}, stepLimit) }
+
+// BeatEvery is how often a standby hears of its keeper.
+const BeatEvery = 100 * time.Millisecond
