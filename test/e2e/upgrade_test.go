@@ -85,8 +85,11 @@ func TestUpgrade(t *testing.T) {
 			t.Logf("%s: %.0f us, %d relayed, %d waited", p.Name, *p.InterruptionUs, p.Relayed, p.Waited)
 		}
 	}
-	if p := <-result; p.Received != p.Sent || p.Corrupt+p.Duplicates != 0 {
-		t.Errorf("ping %+v", p)
+	// A guest whose CPU others have lets its ring run full; that loss is no switch's.
+	p := <-result
+	full := dropCount(t, r.h1, "tx_full") + dropCount(t, r.b.host, "tx_full")
+	if p.Sent-p.Received > int(full) || p.Corrupt+p.Duplicates != 0 {
+		t.Errorf("ping %+v; the guests had no room for %d frames", p, full)
 	}
 	r.checkLinks()
 	exchange(t, r.a, r.b, 1<<20, 0, 1, 2, 3)

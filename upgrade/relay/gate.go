@@ -259,10 +259,23 @@ func (g *Gate) resume(words []uint32) error {
 		err = g.device.Resume(words)
 	}
 	g.state.Store(stateDirect)
+	g.nudge()
 	if err != nil {
 		return fmt.Errorf("port %s: %w", g.name, err)
 	}
 	return nil
+}
+
+// nudge wakes the workers that poll the queues: one that looked before the state was Direct may
+// sleep now.
+func (g *Gate) nudge() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.queues {
+		if q.lane >= 0 {
+			signal(g.link.area.wakes[g.link.side][q.lane])
+		}
+	}
 }
 
 // Interruption is for how long no process polled the port's rings when this one took it: of
