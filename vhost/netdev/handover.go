@@ -131,6 +131,7 @@ func (d *Device) Resume(words []uint32) error {
 	}
 	d.suspended = false
 	d.startAll()
+	d.unmake()
 	return nil
 }
 
@@ -150,6 +151,7 @@ func (d *Device) ResumeLost() {
 	}
 	d.suspended = false
 	d.startAll()
+	d.unmake()
 }
 
 // Running is the number of rings that run and are not broken: whoever goes on for another
@@ -165,6 +167,13 @@ func (d *Device) Running() (num int) {
 		}
 	}
 	return num
+}
+
+// unmake forgets rings that were made ready and did not start: what they were made of may change.
+func (d *Device) unmake() {
+	for _, r := range d.rings {
+		r.made = nil
+	}
 }
 
 // Words is where the rings stand, for Resume of another device. Suspend came before.
@@ -290,7 +299,12 @@ func (d *Device) restore(s *State) error {
 	d.counts.Disconnects.Add(s.Disconnects)
 	d.counts.Recalled.Add(s.RecallCount)
 	for i := range s.Rings {
-		d.restoreRing(d.rings[i], &s.Rings[i])
+		r := d.rings[i]
+		d.restoreRing(r, &s.Rings[i])
+		if r.started && r.num != 0 && r.haveAddr && len(d.maps) > 0 {
+			// Resume says why, if it cannot be made.
+			r.made, _ = virtq.Make(d.table, d.ringConfig(r), d.onBroken)
+		}
 	}
 	return nil
 }

@@ -154,6 +154,7 @@ func (d *Device) inProgress(r *ring) bool {
 // recall goes on with the features of the pin and restarts the rings that run without
 // them. Caller holds mu.
 func (d *Device) recall() {
+	d.unmake() // of other features
 	d.stop(d.rings...)
 	d.features |= d.pin.Acked &^ proto.FeatureProtocol
 	d.recalled, d.spoken = true, true

@@ -28,6 +28,7 @@ type ring struct {
 	poll              bool // the front end gave no kick descriptor; kick is our own
 
 	live       virtq.Ring // nil while not running
+	made       virtq.Ring // what a suspended device has ready for Resume, nil for none
 	noted      bool       // that live broke
 	lastBroken virtq.Reason
 	past       Totals // of rings that ran before live
@@ -92,7 +93,7 @@ func (d *Device) start(r *ring) error {
 			return nil
 		}
 	}
-	live, err := virtq.New(d.table, d.ringConfig(r), d.onBroken)
+	live, err := d.begin(r)
 	if err != nil {
 		return err
 	}
@@ -112,6 +113,17 @@ func (d *Device) start(r *ring) error {
 	// the call for it. A call too many does no harm.
 	live.Call().Signal()
 	return nil
+}
+
+// begin is a ring for r that has begun.
+func (d *Device) begin(r *ring) (virtq.Ring, error) {
+	cfg := d.ringConfig(r)
+	if r.made == nil {
+		return virtq.New(d.table, cfg, d.onBroken)
+	}
+	live := r.made
+	r.made = nil
+	return live, live.Begin(cfg.Base, cfg.BaseSure)
 }
 
 // startAll starts what can run; the rest waits for memory or addresses.

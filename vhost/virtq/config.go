@@ -31,22 +31,36 @@ type Config struct {
 	LogUsedAddr uint64
 }
 
-// New is a ring over t in the format that cfg names, see NewSplit and NewPacked.
-// onBroken, which may be nil, is called by the worker when the ring breaks.
+// New is a ring over t in the format that cfg names, see NewSplit and NewPacked, that has
+// begun. onBroken, which may be nil, is called by the worker when the ring breaks.
 //
-//	error: as guestmem.Table.SplitRing and PackedRing; ErrBase; guestmem.ErrFault
+//	error: as Make and Begin
 func New(t *guestmem.Table, cfg Config, onBroken func()) (Ring, error) {
-	// A nil *Split in a Ring would not be a nil Ring.
-	if cfg.Packed {
-		if q, err := NewPacked(t, cfg, onBroken); err == nil {
-			return q, nil
-		} else {
-			return nil, err
-		}
+	q, err := Make(t, cfg, onBroken)
+	if err == nil {
+		err = q.Begin(cfg.Base, cfg.BaseSure)
 	}
-	if q, err := NewSplit(t, cfg, onBroken); err == nil {
-		return q, nil
-	} else {
+	if err != nil {
 		return nil, err
 	}
+	return q, nil
+}
+
+// Make is New without Begin: all that takes time, and nothing of the guest's is touched yet.
+//
+//	error: as guestmem.Table.SplitRing and PackedRing
+func Make(t *guestmem.Table, cfg Config, onBroken func()) (Ring, error) {
+	// A nil *Split in a Ring would not be a nil Ring.
+	if cfg.Packed {
+		q, err := makePacked(t, cfg, onBroken)
+		if err != nil {
+			return nil, err
+		}
+		return q, nil
+	}
+	q, err := makeSplit(t, cfg, onBroken)
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
 }

@@ -92,26 +92,44 @@ var _ Ring = (*Packed)(nil)
 //
 //	error: as guestmem.Table.PackedRing; ErrBase; guestmem.ErrFault
 func NewPacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) {
-	q := &Packed{}
-	vw, err := q.setup(q, t, &cfg, onBroken)
+	q, err := makePacked(t, cfg, onBroken)
+	if err == nil {
+		err = q.Begin(cfg.Base, cfg.BaseSure)
+	}
 	if err != nil {
 		return nil, err
 	}
-	q.next = positionOf(uint16(cfg.Base))
-	if uint32(q.next.slot) >= q.num {
-		return nil, ErrBase
+	return q, nil
+}
+
+func makePacked(t *guestmem.Table, cfg Config, onBroken func()) (*Packed, error) {
+	q := &Packed{}
+	if err := q.setup(q, t, &cfg, onBroken); err != nil {
+		return nil, err
 	}
-	err = guestmem.Guard(func() {
-		if !cfg.BaseSure {
+	return q, nil
+}
+
+// Begin implements Ring.
+//
+//	error: ErrBase; guestmem.ErrFault
+func (q *Packed) Begin(base uint32, sure bool) error {
+	vw := q.made
+	q.next = positionOf(uint16(base))
+	if uint32(q.next.slot) >= q.num {
+		return ErrBase
+	}
+	err := guestmem.Guard(func() {
+		if !sure {
 			q.next, q.doubt = resume(vw, q.next, q.inOrder)
 		}
 		q.disarm(vw)
 	}, vw.fault)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	q.view.Store(vw)
-	return q, nil
+	q.begun()
+	return nil
 }
 
 // Doubtful tells whether the ring went on at the base that the front end named for want

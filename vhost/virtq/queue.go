@@ -44,6 +44,7 @@ type format interface {
 type queue struct {
 	format format
 	view   atomic.Pointer[view]
+	made   *view // until Begin, which stores it
 	call   EventFD
 	errfd  EventFD
 	broken atomic.Uint32
@@ -80,9 +81,9 @@ type view struct {
 	used   usedLog
 }
 
-// setup makes q a ring over t; f is the ring that q is in. The caller reads its start
-// from the view's memory and then stores the view.
-func (q *queue) setup(f format, t *guestmem.Table, cfg *Config, onBroken func()) (*view, error) {
+// setup makes q a ring over t; f is the ring that q is in. Begin reads its start from the memory
+// of the view that was made, and then calls begun.
+func (q *queue) setup(f format, t *guestmem.Table, cfg *Config, onBroken func()) (err error) {
 	q.format = f
 	q.num, q.hdrSize, q.mergeable = cfg.Num, cfg.HeaderSize, cfg.Mergeable
 	q.eventIdx, q.inOrder, q.net, q.onBroken = cfg.EventIdx, cfg.InOrder, cfg.Net, onBroken
@@ -92,7 +93,14 @@ func (q *queue) setup(f format, t *guestmem.Table, cfg *Config, onBroken func())
 	if cfg.Indirect {
 		q.allowed |= guestmem.DescIndirect
 	}
-	return q.newView(t, cfg)
+	q.made, err = q.newView(t, cfg)
+	return err
+}
+
+// begun shows the view to the worker.
+func (q *queue) begun() {
+	q.view.Store(q.made)
+	q.made = nil
 }
 
 func (q *queue) newView(t *guestmem.Table, cfg *Config) (*view, error) {

@@ -8,6 +8,11 @@ import (
 
 // Ring is a virtqueue of any format, as a device uses it.
 type Ring interface {
+	// Begin makes a ring of Make's go on at base; sure as Config.BaseSure. It comes once, before
+	// any other method but Call, Err, Stats and Broken.
+	//
+	//	error: ErrBase; guestmem.ErrFault
+	Begin(base uint32, sure bool) error
 	// Dequeue takes up to a burst of frames out of a guest's transmit ring into v.
 	//
 	//	owner: v[:n] becomes the caller's    alloc: 0    conc: the ring's worker

@@ -29,13 +29,29 @@ var _ Ring = (*Split)(nil)
 //
 //	error: as guestmem.Table.SplitRing; guestmem.ErrFault
 func NewSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
-	q := &Split{}
-	vw, err := q.setup(q, t, &cfg, onBroken)
+	q, err := makeSplit(t, cfg, onBroken)
+	if err == nil {
+		err = q.Begin(cfg.Base, cfg.BaseSure)
+	}
 	if err != nil {
 		return nil, err
 	}
-	err = guestmem.Guard(func() {
-		q.lastAvail = startIndex(&vw.split, uint16(cfg.Base))
+	return q, nil
+}
+
+func makeSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
+	q := &Split{}
+	if err := q.setup(q, t, &cfg, onBroken); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// Begin implements Ring.
+func (q *Split) Begin(base uint32, _ bool) error {
+	vw := q.made
+	err := guestmem.Guard(func() {
+		q.lastAvail = startIndex(&vw.split, uint16(base))
 		q.used, q.published = q.lastAvail, vw.split.UsedIdx()
 		// The device polls: no kicks, unless the event index says so (then the flags
 		// must be 0, virtio 1.2 section 2.7.10).
@@ -45,10 +61,10 @@ func NewSplit(t *guestmem.Table, cfg Config, onBroken func()) (*Split, error) {
 		q.tell(vw, q.published)
 	}, vw.fault)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	q.view.Store(vw)
-	return q, nil
+	q.begun()
+	return nil
 }
 
 // startIndex is the index to go on with: the used index, unless that is no
