@@ -38,6 +38,8 @@ type Config struct {
 	RxChain    int    // descriptors a receive buffer takes; default 1
 	MemRegions int    // 1, or 2 for rings and buffers apart; default 1
 	Spare      int    // bytes of memory, behind the buffers, that the guest itself does not use, see Spare
+	Size       int    // bytes of memory in all, as much as rings, buffers and Spare take or more, all there from the start; default: what they take
+	HugePages  bool   // memory in huge pages of 2 MiB
 	Blocking   bool   // queues can Wait
 	MTU        int    // told by NET_SET_MTU if not 0
 

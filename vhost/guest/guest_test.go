@@ -303,3 +303,31 @@ func TestWaitEnds(t *testing.T) {
 	}
 	bounce(t, g, 0, 10, 100, true)
 }
+
+// TestSize gives a guest more memory than it uses, in ordinary and in huge pages.
+func TestSize(t *testing.T) {
+	for _, huge := range []bool{false, true} {
+		if raw, _ := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"); huge && len(strings.TrimSpace(string(raw))) < 2 {
+			t.Skip("fewer than ten huge pages are free: scripts/huge-pages 10")
+		}
+		g, _ := attach(t, newWorker(t, 1, nil), guest.Config{Size: 3 << 20, HugePages: huge})
+		want := 3 << 20
+		if huge {
+			want = 4 << 20
+		}
+		if got := len(g.Mem()); got != want {
+			t.Errorf("%d bytes, want %d; huge pages: %v", got, want, huge)
+		}
+		bounce(t, g, 0, 100, 1000, false)
+	}
+	ends := pairOfSockets(t)
+	conn, err := proto.NewConn(ends[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := proto.NewSession(conn, proto.State{}, newWorker(t, 1, nil).dev, nil)
+	if _, err := guest.New(context.Background(), guest.Config{Conn: ends[0], Size: 4096}); err == nil || !strings.Contains(err.Error(), "4096 bytes of memory") {
+		t.Error(err)
+	}
+	<-s.Done()
+}

@@ -15,11 +15,22 @@ type place struct {
 	bufSize             int
 }
 
+// hugePage is the size of Config.HugePages, in bytes.
+const hugePage = 2 << 20
+
 // build makes memory and queues for the negotiated features.
 func (g *Guest) build() error {
-	places, size := g.plan()
+	places, need := g.plan()
+	size := max(need, g.cfg.Size)
+	if g.cfg.Size > 0 && need > g.cfg.Size {
+		return fmt.Errorf("%d bytes of memory, and rings and buffers take %d", g.cfg.Size, need)
+	}
+	page := unix.Getpagesize()
+	if g.cfg.HugePages {
+		page = hugePage
+	}
 	var err error
-	if g.mem, err = newMemory("guest-"+g.cfg.Name, size); err != nil {
+	if g.mem, err = newMemoryOf("guest-"+g.cfg.Name, align(size, page), g.cfg.HugePages, g.cfg.Size > 0); err != nil {
 		return err
 	}
 	for pair := range g.cfg.QueuePairs {

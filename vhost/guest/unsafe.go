@@ -16,8 +16,19 @@ type memory struct {
 }
 
 // newMemory is size bytes of zeroed shared memory, size a multiple of the page.
-func newMemory(name string, size int) (*memory, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+func newMemory(name string, size int) (*memory, error) { return newMemoryOf(name, size, false, false) }
+
+// newMemoryOf is newMemory, in huge pages of 2 MiB if huge (size is a multiple of that), and all
+// there from the start if there.
+func newMemoryOf(name string, size int, huge, there bool) (*memory, error) {
+	flags, mode := unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING, unix.MAP_SHARED
+	if huge {
+		flags |= unix.MFD_HUGETLB | unix.MFD_HUGE_2MB
+	}
+	if there {
+		mode |= unix.MAP_POPULATE
+	}
+	fd, err := unix.MemfdCreate(name, flags)
 	if err != nil {
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
@@ -25,7 +36,7 @@ func newMemory(name string, size int) (*memory, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("memfd of %d bytes: %w", size, err)
 	}
-	data, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	data, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, mode)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("map memfd of %d bytes: %w", size, err)
