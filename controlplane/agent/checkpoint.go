@@ -78,9 +78,11 @@ func loadCheckpoint(path string) (host string, revision int64, c flow.Change, er
 	return host, revision, c, nil
 }
 
-// writeCheckpoint replaces the file in one step; after a crash there is the old
-// or the new one, whole.
-func writeCheckpoint(path, host string, revision int64, full *flow.Change) error {
+// WriteCheckpoint replaces a checkpoint file by one with full, all that host is to apply, in
+// one step; after a crash there is the old or the new one, whole. LoadCheckpoint reads it.
+//
+//	error: what cannot be encoded or written; the file is then what it was
+func WriteCheckpoint(path, host string, revision int64, full *flow.Change) error {
 	payload, err := openflow.EncodeCheckpoint(host, revision, full)
 	if err != nil {
 		return fmt.Errorf("checkpoint %s: %w", path, err)
@@ -236,7 +238,7 @@ func (a *Agent) checkpoint() error {
 	a.mu.Lock()
 	full, revision := a.state.Full(), a.revision
 	a.mu.Unlock()
-	if err := writeCheckpoint(a.cfg.Checkpoint, a.cfg.Host, revision, &full); err != nil {
+	if err := WriteCheckpoint(a.cfg.Checkpoint, a.cfg.Host, revision, &full); err != nil {
 		a.count(func(c *Counters) { c.CheckpointErrors++ })
 		return err
 	}
