@@ -14,11 +14,15 @@ import (
 )
 
 // Pin binds the calling OS thread to one CPU. The goroutine holds the thread.
-func Pin(cpu int) error {
+func Pin(cpu int) error { return pin(cpu) }
+
+func pin(cpus ...int) error {
 	var set unix.CPUSet
-	set.Set(cpu)
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return fmt.Errorf("pin a thread to CPU %d: %w: choose CPUs of this machine", cpu, err)
+		return fmt.Errorf("pin a thread to CPU %s: %w: choose CPUs of this machine", strings.Trim(fmt.Sprint(cpus), "[]"), err)
 	}
 	return nil
 }
@@ -28,14 +32,17 @@ func Pin(cpu int) error {
 // started it, which may be this one.
 //
 //	error: a CPU that the process may not use, and f was not run; else f's own
-func On(cpu int, f func() error) error {
+func On(cpu int, f func() error) error { return among([]int{cpu}, f) }
+
+// among is On with several CPUs.
+func among(cpus []int, f func() error) error {
 	runtime.LockOSThread()
 	var before unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("CPUs of a thread: %w", err)
 	}
-	if err := Pin(cpu); err != nil {
+	if err := pin(cpus...); err != nil {
 		runtime.UnlockOSThread()
 		return err
 	}
@@ -52,6 +59,13 @@ func On(cpu int, f func() error) error {
 func Start(cmd *exec.Cmd, cpu int) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	return On(cpu, cmd.Start)
+}
+
+// StartAmong is Start with several CPUs, for a process that has threads of its own for
+// what does not poll.
+func StartAmong(cmd *exec.Cmd, cpus ...int) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	return among(cpus, cmd.Start)
 }
 
 // StartIsolated is Start in a network namespace of its own.

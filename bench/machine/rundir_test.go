@@ -2,7 +2,9 @@ package machine
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -31,4 +33,37 @@ func TestClearUp(t *testing.T) {
 			t.Errorf("%s is there: %v, want %v", name, err == nil, there)
 		}
 	}
+}
+
+// A process that has a file of a run's as its argument ends; one with a file beside it, not.
+func TestEndIn(t *testing.T) {
+	dir := t.TempDir()
+	start := func(file string) *exec.Cmd {
+		c := exec.Command("/bin/sh", "-c", "echo; cat", file)
+		in, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { in.Close() })
+		out.Read(make([]byte, 1)) // it runs with its own arguments
+		return c
+	}
+	its, other := start(filepath.Join(dir, "file")), start(dir+"2/file")
+	EndIn(dir)
+	if err := its.Wait(); err == nil || its.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("the run's: %v", err)
+	}
+	if err := syscall.Kill(other.Process.Pid, 0); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+	other.Process.Kill()
+	other.Wait()
 }
