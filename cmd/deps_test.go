@@ -28,7 +28,7 @@ var rooms = map[string]struct {
 	"baton/controlplane/agent":      {[]string{"baton/controlplane/openflow", "baton/dataplane/flow", "baton/dataplane/pipeline", "baton/dataplane/stats"}, "batond knows neither the model nor etcd"},
 	"baton/config":                  {nil, "configuration stands alone"},
 	"baton/hostapi":                 {[]string{"baton/hostapi/"}, "what a host tells is plain data; batond fills it"},
-	"baton/bench/":                  {[]string{"baton/bench/", "baton/dataplane/", "baton/vhost/", "baton/nic/", "baton/controlplane/"}, "bench may use anything but cmd"},
+	"baton/bench/":                  {[]string{"baton/bench/", "baton/dataplane/", "baton/vhost/", "baton/nic/", "baton/controlplane/", "baton/hostapi"}, "bench may use anything but cmd"},
 	"baton/cmd/":                    {[]string{"baton/"}, "cmd joins the rooms"},
 	"baton/cmd/internal/":           {[]string{"baton/config"}, "what command lines share joins no rooms"},
 	"baton/test/":                   {[]string{"baton/"}, "tests may use anything"},

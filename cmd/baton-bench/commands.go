@@ -39,6 +39,9 @@ func listCommand() *cobra.Command {
 		Use: "list", Short: "List the scenarios and sets", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprint(c.OutOrStdout(), scenarioList(""))
+			for _, t := range takeovers {
+				fmt.Fprintf(c.OutOrStdout(), "%-10s %s; a command of its own: run %s --help\n", t.name, t.about, t.name)
+			}
 			for _, s := range scenario.Sets() {
 				fmt.Fprintf(c.OutOrStdout(), "--set %-8s %s\n", s.Name, s.About)
 			}
@@ -65,9 +68,7 @@ func runCommand(code *int) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := machine.Alone(c.Context(), func() {
-				fmt.Fprintln(os.Stderr, "baton-bench: waits for another benchmark on this machine to end")
-			})
+			done, err := machine.Alone(c.Context(), tellWaits)
 			if err != nil {
 				return failure{err}
 			}
@@ -103,6 +104,9 @@ func runCommand(code *int) *cobra.Command {
 	s.StringVar(&f.out.json, "json", "", "write all trials and ratios to this file")
 	s.StringVar(&f.out.dir, "report", "", "write JSON, Markdown and plots into this folder")
 	s.StringVar(&f.Profile, "profile", "", "write a CPU profile of baton to this file (it costs speed)")
+	for _, t := range takeovers {
+		c.AddCommand(takeoverCommand(t, code))
+	}
 	return c
 }
 

@@ -28,6 +28,9 @@ func TestRun_usage(t *testing.T) {
 		{"run", "encap", "--nothing"}, {"nothing"}, {"run", "encap", "--duration", "long"}, {"run", "encap", "--duration", "0"}, {"run", "encap", "--runs", "0"},
 		{"run", "encap", "--json", "/proc/none/x.json"}, {"run", "encap", "--report", "/proc/none"}, {"run", "encap", "--profile", "/proc/none/x"},
 		{"run", "rules", "--flows", "1M", "--peer", ""}, {"run", "decap", "--flows", "1M", "--peer", ""}, {"run", "encap", "--load-cpu", "1000", "--peer", ""},
+		{"run", "upgrade", "--vms", "0"}, {"run", "upgrade", "--vms", "many"}, {"run", "upgrade", "--queues", "9"}, {"run", "upgrade", "--rate", "0"},
+		{"run", "upgrade", "--batond", "/nowhere"}, {"run", "upgrade", "--peer", ""}, {"run", "upgrade", "encap"}, {"run", "encap", "upgrade"},
+		{"run", "upgrade", "--batond", "/bin/true", "--json", "/proc/none/x.json"}, {"run", "crash", "--guest-mem", "-1"}, {"run", "crash", "--batond", "/bin/true"},
 	} {
 		if code := run(t.Context(), args); code != exitUsage {
 			t.Errorf("%v: exit code %d", args, code)

@@ -1,0 +1,55 @@
+package handover
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// buildBatond builds the program under test, once.
+func buildBatond(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "batond")
+	if out, err := exec.Command("go", "build", "-o", path, "baton/cmd/batond").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// short is a small run; it skips the test where none can be.
+func short(t *testing.T) Options {
+	t.Helper()
+	if os.Getuid() != 0 || runtime.NumCPU() < 2 {
+		t.Skip("needs root and two CPUs")
+	}
+	dir, err := os.MkdirTemp("", "b") // sockets are in it: their paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return Options{VMs: 2, Queues: 2, Rate: 2000, CPU: 0, LoadCPU: 1, Dir: dir, Batond: buildBatond(t), Log: os.Stderr}
+}
+
+// Under traffic everything moves, and each packet comes once and in order. How fast is not
+// looked at.
+func TestUpgrade(t *testing.T) {
+	o := short(t)
+	if err := o.Check(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Upgrade(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.RolledBack || !h.Intact() || h.Offered == 0 || h.Delivered != h.Offered {
+		t.Errorf("%+v", h)
+	}
+	if u := h.Plots.Undisturbed; u.Offered == 0 || u.Lost+u.Duplicated+u.Reordered > 0 {
+		t.Errorf("undisturbed: %+v", u)
+	}
+	if len(h.Plots.Interruptions) != o.VMs || len(h.Memory) != 2 || h.Memory[0].RSS == 0 || h.Memory[1].RSS == 0 {
+		t.Errorf("interruptions %v, memory %+v", h.Plots.Interruptions, h.Memory)
+	}
+}

@@ -1,0 +1,99 @@
+package handover
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"baton/bench/report"
+	"baton/bench/topology"
+	"baton/vhost/guest"
+)
+
+// What a simulated VM has: rings with room for what comes while nobody polls them, and buffers
+// for our frames.
+const (
+	ringSize = 256
+	bufSize  = 512 // bytes
+)
+
+// leastMem is about what a VM's rings and buffers take, in bytes.
+func (o *Options) leastMem() int {
+	const ring = ringSize*(bufSize+16+2+8) + 64
+	return 2 * o.Queues * ring
+}
+
+// memory is a VM's, in bytes.
+func (o *Options) memory() int {
+	unit := 1 << 20
+	if o.Huge {
+		unit = hugePage
+	}
+	n := max(o.GuestMem<<20, o.leastMem())
+	return (n + unit - 1) / unit * unit
+}
+
+// guest is the VM of a port.
+func (o *Options) guest(v topology.VM) guest.Config {
+	return guest.Config{
+		Name: v.Name, Path: filepath.Join(o.Dir, "vhost", v.Name+".sock"), Listen: true,
+		QueuePairs: o.Queues, RingSize: ringSize, BufSize: bufSize, Size: o.memory(), HugePages: o.Huge, Timeout: startLimit,
+	}
+}
+
+// childOf is a process that another one made; 0: there is none.
+func childOf(pid int) int {
+	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, path := range all {
+		raw, _ := os.ReadFile(path) // the thread may have ended
+		for _, f := range strings.Fields(string(raw)) {
+			if n, err := strconv.Atoi(f); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// larger is what two processes have in use now, or before if that was more or one of the two
+// is gone.
+func larger(before []report.ProcessMemory, pids ...int) []report.ProcessMemory {
+	sum := func(all []report.ProcessMemory) (n float64) {
+		for _, m := range all {
+			n += m.RSS + m.Huge
+		}
+		return n
+	}
+	var now []report.ProcessMemory
+	for _, pid := range pids {
+		m := memoryOf(pid)
+		if m.RSS == 0 {
+			return before
+		}
+		now = append(now, m)
+	}
+	if sum(now) < sum(before) {
+		return before
+	}
+	return now
+}
+
+// memoryOf is what a process has in use; of one that is gone it is zero.
+func memoryOf(pid int) (m report.ProcessMemory) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return m
+	}
+	for line := range strings.Lines(string(raw)) {
+		var kB float64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %g kB", &kB); n == 1 {
+			m.RSS = kB / 1024
+		}
+		if n, _ := fmt.Sscanf(line, "HugetlbPages: %g kB", &kB); n == 1 {
+			m.Huge = kB / 1024
+		}
+	}
+	return m
+}
