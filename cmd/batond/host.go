@@ -124,7 +124,7 @@ func (h *host) start(ctx context.Context) (err error) {
 	if h.under, err = openUnderlay(s, 0, h.loggers.part("dpdk")); err != nil {
 		return err
 	}
-	if err := h.startWorkers(ctx, h.under.nic); err != nil {
+	if err := h.startWorkers(ctx, h.under.nic, false); err != nil {
 		return err
 	}
 	if err := h.under.take(0); err != nil {
@@ -159,13 +159,14 @@ func (h *host) received() (n uint64) {
 	return n
 }
 
-// startWorkers starts them, with nic as the port to the wire.
-func (h *host) startWorkers(ctx context.Context, nic port.Port) (err error) {
+// startWorkers starts them, with nic as the port to the wire; aside of their CPUs where another
+// process' run.
+func (h *host) startWorkers(ctx context.Context, nic port.Port, aside bool) (err error) {
 	s := h.settings
 	h.pipe = pipeline.New()
 	cfg := worker.Config{
 		Workers: len(s.Workers.CPUs), CPUs: s.Workers.CPUs, Source: h.under.pool, Pipeline: h.pipe, Endpoint: h.under.vtep,
-		BusyPoll: s.Workers.BusyPoll, Spin: s.Workers.Spin, Poll: s.Workers.PollInterval, MaxFlows: s.Workers.Flows,
+		Aside: aside, BusyPoll: s.Workers.BusyPoll, Spin: s.Workers.Spin, Poll: s.Workers.PollInterval, MaxFlows: s.Workers.Flows,
 	}
 	if !s.Workers.Pin {
 		cfg.CPUs, cfg.Unlocked = nil, true

@@ -109,7 +109,7 @@ func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
 		return err
 	}
 	t.valve = relay.NewValve(h.under.nic)
-	if err := h.startWorkers(t.ctx, t.valve); err != nil {
+	if err := h.startWorkers(t.ctx, t.valve, true); err != nil {
 		return err
 	}
 	h.guests.freeze(true)
@@ -258,7 +258,7 @@ func (t *taking) clear() (err error) {
 			err = errors.Join(err, pool.RemovePort(g.Name()))
 		}
 	}
-	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic))
+	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic), pool.Place())
 	if t.area != nil {
 		err = errors.Join(err, t.area.Close())
 	}

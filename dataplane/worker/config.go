@@ -37,6 +37,10 @@ type Config struct {
 	Poll     time.Duration // longest sleep while some port must be polled
 	MaxPoll  time.Duration // to which Poll backs off while nothing comes
 
+	// Aside keeps the workers off CPUs until Pool.Place, if the process may use others: there another
+	// process' workers run, from which these take over.
+	Aside bool
+
 	// Thread is called by each worker on its own OS thread before it touches any port, and what it
 	// returns when it has let go of all: a lease of life (upgrade/lease) is held so. nil: nothing is
 	// called; not with Unlocked.

@@ -25,6 +25,7 @@ type Pool struct {
 	workers []*Worker
 	layout  atomic.Pointer[layout]
 	punts   chan Punt
+	allowed unix.CPUSet // to the process
 
 	mu      sync.Mutex // guards what follows, and changes of layout
 	begun   bool
@@ -52,6 +53,9 @@ func New(cfg Config) (*Pool, error) {
 	}
 	cyclesPerSecond()
 	p := &Pool{cfg: cfg, seed: rand.Uint64(), punts: make(chan Punt, cfg.Punts), carried: map[string]Totals{}}
+	if err := unix.SchedGetaffinity(0, &p.allowed); err != nil {
+		return nil, fmt.Errorf("workers: sched_getaffinity: %w", err)
+	}
 	p.layout.Store(&layout{uplink: slotDown, names: map[string]uint16{}})
 	for i := range cfg.Workers {
 		w, err := newWorker(p, i)

@@ -38,6 +38,7 @@ type Worker struct {
 	_     [64]byte
 
 	id, cpu int
+	tid     atomic.Int64 // of its thread; 0: not known
 	pool    *Pool
 	waker   *waker
 	done    chan struct{}
@@ -158,11 +159,15 @@ func (w *Worker) run() {
 func (w *Worker) pin() {
 	// One microsecond instead of fifty; a kernel that refuses costs latency only.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0)
+	w.tid.Store(int64(unix.Gettid()))
 	if w.cpu < 0 {
 		return
 	}
 	var set unix.CPUSet
 	set.Set(w.cpu)
+	if w.pool.cfg.Aside {
+		set = w.pool.aside()
+	}
 	// New has tried the CPU; it can go away later, and then anywhere is better than nowhere.
 	_ = unix.SchedSetaffinity(0, &set)
 }

@@ -1,0 +1,47 @@
+package worker
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// aside are the CPUs that the process may use, but for those of the workers; those if there are
+// no others.
+func (p *Pool) aside() (set unix.CPUSet) {
+	for _, cpu := range p.cfg.CPUs {
+		set.Set(cpu)
+	}
+	others := p.allowed
+	for _, cpu := range p.cfg.CPUs {
+		others.Clear(cpu)
+	}
+	if others.Count() > 0 {
+		return others
+	}
+	return set
+}
+
+// Place pins workers that were started Aside to their CPUs: those who had them have ended.
+//
+//	error: a CPU cannot be used any more; its worker stays where it is
+func (p *Pool) Place() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.cfg.Aside || p.closed {
+		return nil
+	}
+	p.cfg.Aside = false
+	for _, w := range p.workers {
+		tid := int(w.tid.Load())
+		if w.cpu < 0 || tid == 0 {
+			continue
+		}
+		var set unix.CPUSet
+		set.Set(w.cpu)
+		if err := unix.SchedSetaffinity(tid, &set); err != nil {
+			return fmt.Errorf("worker %d: cpu %d: %w", w.id, w.cpu, err)
+		}
+	}
+	return nil
+}
