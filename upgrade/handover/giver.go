@@ -230,7 +230,9 @@ func (g *Giver) move(p *Port) error {
 	if _, err := g.ask(step{Step: stepHold, Port: p.Name, Limit: stepLimit}, stepLimit); err != nil {
 		return err
 	}
-	p.Gate.Give()
+	if err := p.Gate.Give(); err != nil {
+		return err
+	}
 	g.gone = append(g.gone, p)
 	_, err := g.answer(stepTake)
 	return err

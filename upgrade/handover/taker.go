@@ -92,7 +92,7 @@ func (t *Taker) do(s, answer *step) error {
 	case stepGive:
 		g, err := t.gate(s.Port)
 		if err == nil {
-			g.Give()
+			err = g.Give()
 		}
 		return err
 	case stepSteer:
@@ -182,8 +182,7 @@ func (t *Taker) hold(s, answer *step) error {
 	}
 	answer.Step = stepTake
 	if err := g.Take(s.Limit); err != nil {
-		g.Unhold()
-		return err
+		return err // it may be passed yet: what waits goes on waiting until the giver says what is to be
 	}
 	if now := t.Running(s.Port); now < want {
 		return fmt.Errorf("port %s: %d rings ran, and %d do", s.Port, want, now)

@@ -178,7 +178,18 @@ func (g *Gate) Hold(limit time.Duration) error {
 func (g *Gate) Unhold() { g.state.CompareAndSwap(stateHold, stateAway) }
 
 // Give passes the port to the other process, which holds it.
-func (g *Gate) Give() {
+//
+//	error: it is not this process' to pass; or it came late, when Take had given up, and does not
+//	resume. Nothing was passed
+func (g *Gate) Give() error {
+	if !g.Have() {
+		return fmt.Errorf("port %s: not this process' to give", g.name)
+	}
+	if g.state.Load() != stateDirect {
+		if err := g.resume(g.baton.read(2 * len(g.queues))); err != nil {
+			return err
+		}
+	}
 	g.settle()
 	g.spill.Store(true)
 	g.Enable(g.Enabled())
@@ -188,6 +199,7 @@ func (g *Gate) Give() {
 	g.device.Suspend()
 	g.link.quiet.Quiesce() // what the last burst left for the next poll, as a NIC does, is sent
 	g.baton.pass(g.link.side.Other(), g.device.Words(), last)
+	return nil
 }
 
 // noRoom is how often in a row a guest has no room before it is not waited for any more.
@@ -234,15 +246,19 @@ func (g *Gate) Take(limit time.Duration) error {
 	return g.resume(g.baton.read(2 * len(g.queues)))
 }
 
-// Seize takes the port from a process that is dead; false if this one had it. Prepare
-// came before.
+// Seize goes on with the port when the other process is dead, whoever had it; false if this
+// one had and has it. Prepare came before. One that was passed after Take had given up goes on at
+// its words, one that was not, where the guest's memory says.
 //
 //	error: the device's, and then the port stands still
 func (g *Gate) Seize() (bool, error) {
-	if !g.baton.seize(g.link.side) {
+	if g.baton.seize(g.link.side) {
+		return true, g.resume(nil)
+	}
+	if g.state.Load() == stateDirect {
 		return false, nil
 	}
-	return true, g.resume(nil)
+	return true, g.resume(g.baton.read(2 * len(g.queues)))
 }
 
 func (g *Gate) resume(words []uint32) error {

@@ -20,15 +20,11 @@ func move(h *relaytest.House, i int) error {
 	if err := taker.Hold(relaytest.Patience); err != nil {
 		return err
 	}
-	given := make(chan bool)
-	go func() {
-		defer close(given)
-		giver.Give()
-	}()
-	if err := taker.Take(relaytest.Patience); err != nil {
+	given := make(chan error)
+	go func() { given <- giver.Give() }()
+	if err := errors.Join(taker.Take(relaytest.Patience), <-given); err != nil {
 		return err
 	}
-	<-given
 	giver.Prepare(nil)
 	return nil
 }
@@ -136,6 +132,58 @@ func TestTake_givenUp(t *testing.T) {
 	relaytest.Eventually(t, "no frame that waits", func() bool { return g.Waiting() == 0 })
 	h.Quiet()
 	h.End()
+}
+
+// The baton comes when the taker has given up: who has it then goes on at its words, whether it
+// gives the port back or the other process dies.
+func TestGive_late(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		h := relaytest.New(t, 2, false)
+		old, heir := h.Procs[0].Gates[0], h.Procs[1].Gates[0]
+		heir.Prepare(h.Device(1, 0))
+		if err := heir.Hold(relaytest.Patience); err != nil {
+			t.Fatal(err)
+		}
+		if err := heir.Take(time.Millisecond); !errors.Is(err, relay.ErrNotPassed) {
+			t.Fatal(err)
+		}
+		if err := old.Give(); err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Give(); err == nil {
+			t.Error("given twice")
+		}
+		if dies {
+			h.Forgive()
+			h.Procs[0].Halt.Store(true)
+			<-h.Procs[0].Ended
+			for i, g := range h.Procs[1].Gates {
+				if i > 0 {
+					g.Prepare(h.Device(1, i))
+				}
+				if _, err := g.Seize(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.Moves()
+			h.End()
+			continue
+		}
+		if err := old.Hold(relaytest.Patience); err != nil {
+			t.Fatal(err)
+		}
+		given := make(chan error)
+		go func() { given <- heir.Give() }()
+		if err := errors.Join(old.Take(relaytest.Patience), <-given); err != nil {
+			t.Fatal(err)
+		}
+		h.Moves()
+		h.Quiet()
+		h.End()
+		if h.Lost() != 0 {
+			t.Errorf("%d frames lost", h.Lost())
+		}
+	}
 }
 
 // A reader that stands still does not hold a taker up for longer than it says.
