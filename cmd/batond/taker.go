@@ -185,7 +185,7 @@ func (t *taking) steer() error {
 
 func (t *taking) open() error {
 	t.valve.Open()
-	return nil
+	return t.link.Inbox().Err()
 }
 
 // end makes all that was taken the process' own.

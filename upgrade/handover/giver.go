@@ -44,6 +44,8 @@ type Giver struct {
 	// wire's traffic back to it.
 	Drained func(ctx context.Context) error
 	Unsteer func() error
+	// Check says what is wrong with the relay, nil if nothing is; asked after each port.
+	Check func() error
 	// Kill ends the taker and returns when it is gone for certain; a polite one ends by itself.
 	Kill func(polite bool)
 	// DryRun ends with ErrDryRun where a port would move.
@@ -124,7 +126,7 @@ func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
 	}
 	for i := range g.Ports {
 		begun := time.Now()
-		if err := errors.Join(ctx.Err(), g.move(&g.Ports[i])); err != nil {
+		if err := errors.Join(ctx.Err(), g.move(&g.Ports[i]), g.Check()); err != nil {
 			return nil, fmt.Errorf("port %s: not moved: %w", g.Ports[i].Name, err)
 		}
 		g.tell(PhaseMove, g.Ports[i].Name, i+1)
@@ -238,7 +240,7 @@ func (g *Giver) move(p *Port) error {
 	return err
 }
 
-// watch waits, and says if something goes wrong with the relay meanwhile.
+// watch waits, and says if something goes wrong meanwhile.
 func (g *Giver) watch(ctx context.Context, wait time.Duration) error {
 	if wait <= 0 {
 		return nil
@@ -250,10 +252,13 @@ func (g *Giver) watch(ctx context.Context, wait time.Duration) error {
 		return ctx.Err()
 	case <-t.C:
 	}
-	return nil
+	return g.Check()
 }
 
 func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
+	if err := ctx.Err(); err != nil { // the last moment to call it off
+		return nil, err
+	}
 	g.tell(PhaseSteer, "", 0)
 	g.steered = true
 	if _, err := g.ask(step{Step: stepSteer}, stepLimit); err != nil {

@@ -90,6 +90,7 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 		Begin:    []wire.Section{{Tag: wire.Tag{Kind: 2, Version: 1}, Payload: []byte("rules")}},
 		End:      func(map[string]handover.PortReport) ([]wire.Section, error) { return nil, u.faults.here("end", "") },
 		Drained:  func(context.Context) error { return u.faults.here("drained", "") },
+		Check:    func() error { return u.faults.here("check", "") },
 		Unsteer:  func() error { u.steered.Store(false); return nil },
 		Kill:     u.kill,
 		Progress: func(p handover.Progress) { u.phases = append(u.phases, p.Phase) },
@@ -216,7 +217,7 @@ var errFault = errors.New("injected")
 func TestRollBack(t *testing.T) {
 	type fault struct{ at, port string }
 	all := []fault{{"begin", ""}, {"detach", "vm0"}, {"detach", "vm2"}, {"restore", "vm0"}, {"restore", "vm2"}, {"running", "vm0"},
-		{"running", "vm1"}, {"running", "vm2"}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
+		{"running", "vm1"}, {"running", "vm2"}, {"check", ""}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
 	for _, f := range all {
 		for _, how := range []string{"error", "dies"} {
 			t.Run(strings.TrimSpace(f.at+" "+f.port+" "+how), func(t *testing.T) {
