@@ -159,15 +159,20 @@ func (t *standing) kill() {
 // succeed goes on in the place of the process that is dead.
 func (t *standing) succeed() error {
 	begun := relay.Now()
-	if err := t.h.under.take(t.h.under.which); err != nil {
-		t.h.loggers.root.Error("the wire's traffic does not come here", "error", err)
-	}
 	t.valve.Open()
+	// What moves the wire's traffic may wait for others, as a bridge's kernel lock is everybody's; the
+	// VMs do not wait for it.
+	steered := make(chan error, 1)
+	go func() { steered <- t.h.under.take(t.h.under.which) }()
 	for _, p := range t.ports {
 		p.device.ResumeLost()
 	}
 	took := time.Duration(relay.Now() - begun)
-	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took)
+	if err := <-steered; err != nil {
+		t.h.loggers.root.Error("the wire's traffic does not come here", "error", err)
+	}
+	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took,
+		"wire_took", time.Duration(relay.Now()-begun))
 	v := hostapi.Upgrade{
 		State: hostapi.UpgradeDone, Phase: "takeover", From: program(), To: program(), TotalS: took.Seconds(),
 		Started: time.Now().UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{}, Error: handover.ErrOrphaned.Error(),
