@@ -177,7 +177,9 @@ type giving struct {
 	link   *relay.Link
 	gates  []*relay.Gate
 	child  *child
-	failed error // of taking everything back
+	api    *os.File // the API's listener
+	left   bool     // nobody answers there
+	failed error    // of taking everything back
 }
 
 // plan checks what can be checked at once.
@@ -337,7 +339,7 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 	if err != nil {
 		return err
 	}
-	g.h.closers = append(g.h.closers, listener)
+	g.api = listener
 	files := append(g.area.Files(), rawFD(g.h.lock), rawFD(listener))
 	first, err := section(tagSetup, set, files...)
 	gv.Begin = []wire.Section{first, {Tag: tagRules, Payload: rules}}
@@ -356,6 +358,12 @@ func (g *giving) ungate() (err error) {
 	}
 	if g.area != nil {
 		err = errors.Join(err, g.area.Close())
+	}
+	if g.left {
+		err = errors.Join(err, g.h.serveFile(g.api))
+	}
+	if g.api != nil {
+		g.api.Close()
 	}
 	return err
 }
@@ -396,6 +404,11 @@ func (g *giving) unsteer() error { return g.h.under.take(g.h.under.which) }
 // end is what the new process gets last.
 func (g *giving) end(report map[string]handover.PortReport) ([]wire.Section, error) {
 	g.h.agent.Leave(true)
+	// Who asks from now on waits in the socket's queue for the new process, or for this one again.
+	if err := g.h.api.Leave(); err != nil {
+		return nil, fmt.Errorf("socket %s: %w", g.h.settings.Socket, err)
+	}
+	g.left = true
 	v, err := g.u.Upgrade()
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,7 +43,6 @@ type host struct {
 	keeper   *keeper
 	board    *lease.Board // of the workers; nil without standby
 	started  time.Time
-	closers  []io.Closer // of further descriptors
 }
 
 // serve runs batond until ctx ends, or a new process has taken over. takeover is the socket by
@@ -146,8 +144,16 @@ func (h *host) source() *source {
 	}
 }
 
-// serveOn answers on a listener that another process made.
-func (h *host) serveOn(l *net.UnixListener) { h.api = hostapi.ServeOn(l, h.source()) }
+// serveFile answers on the listener in f, which another process made, or another server of this
+// one; f stays the caller's.
+func (h *host) serveFile(f *os.File) error {
+	l, err := net.FileListener(f)
+	if err != nil {
+		return fmt.Errorf("socket %s: %w", h.settings.Socket, err)
+	}
+	h.api = hostapi.ServeOn(l.(*net.UnixListener), h.source())
+	return nil
+}
 
 // received is the number of packets that came from the wire.
 func (h *host) received() (n uint64) {
@@ -260,14 +266,9 @@ func (h *host) close() error {
 	h.upgrader.wait()
 	h.keeper.stop()
 	if h.api != nil {
-		if h.target.ended.Load() {
-			errs = append(errs, h.api.Leave())
-		} else {
+		if !h.target.ended.Load() { // else it has left
 			errs = append(errs, h.api.Close())
 		}
-	}
-	for _, c := range h.closers {
-		errs = append(errs, c.Close())
 	}
 	if h.guests != nil {
 		h.guests.close()

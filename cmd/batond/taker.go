@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -214,13 +213,9 @@ func (t *taking) own() error {
 			return err
 		}
 	}
-	l, err := net.FileListener(t.api)
+	err := t.h.serveFile(t.api)
 	t.api.Close()
-	if err != nil {
-		return fmt.Errorf("socket %s: %w", t.h.settings.Socket, err)
-	}
-	t.h.serveOn(l.(*net.UnixListener))
-	return nil
+	return err
 }
 
 // farewell waits for the end of the process that was here, and then clears away what the two
