@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -71,16 +74,24 @@ const (
 // offer offers what this program gives.
 //
 //	out: the other program
-//	error: it does not answer or does not take it; then it is gone
-func (p *child) offer() (string, error) {
+//	error: it does not answer or does not take it, or ctx ends; then it is gone
+func (p *child) offer(ctx context.Context) (string, error) {
+	stop := context.AfterFunc(ctx, func() { p.kill(false) })
+	defer stop()
 	_ = p.conn.SetDeadline(time.Now().Add(offerLimit)) // an open socket takes it
 	to, err := p.conn.Offer(offer())
-	if err != nil {
-		p.kill(false)
-		p.conn.Close()
-		return to, fmt.Errorf("binary %s: %w", p.cmd.Path, err)
+	if err == nil {
+		return to, nil
 	}
-	return to, nil
+	p.kill(false)
+	p.conn.Close()
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("it ended (%v) before it answered: the log has its last lines", p.cmd.ProcessState)
+	}
+	return to, fmt.Errorf("binary %s: %w", p.cmd.Path, err)
 }
 
 const (

@@ -30,10 +30,17 @@ type upgrader struct {
 
 	mu     sync.Mutex // guards what follows
 	last   hostapi.Upgrade
-	cancel context.CancelFunc // of the one under way; nil: none is
+	cancel context.CancelCauseFunc // of the one under way; nil: none is
 	begun  time.Time
 	done   chan struct{}
+	closed bool // none may begin any more
 }
+
+// Why an upgrade is called off.
+var (
+	errAborted = errors.New("aborted by an operator")
+	errEnding  = errors.New("batond was told to end")
+)
 
 func newUpgrader(h *host) *upgrader {
 	u := &upgrader{h: h, gone: make(chan struct{}), settled: make(chan struct{}), last: hostapi.Upgrade{State: "none", Ports: []hostapi.UpgradePort{}}}
@@ -57,10 +64,13 @@ func (u *upgrader) Upgrade() (hostapi.Upgrade, error) {
 func (u *upgrader) AbortUpgrade() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.cancel == nil {
+	switch {
+	case u.cancel == nil:
 		return errors.New("no upgrade is under way")
+	case u.last.Phase == handover.PhaseCommit:
+		return errors.New("it is too late: the new process has all ports and is just taking over the rest")
 	}
-	u.cancel()
+	u.cancel(errAborted)
 	return nil
 }
 
@@ -75,23 +85,34 @@ func (u *upgrader) StartUpgrade(req hostapi.UpgradeRequest) error {
 	if u.cancel != nil {
 		return fmt.Errorf("another upgrade, to %s, is under way since %s: wait for it, or abort it with `batonctl upgrade abort`", u.last.Binary, u.last.Started)
 	}
-	ctx, cancel := context.WithCancel(u.h.target.ctx)
+	if u.closed {
+		return errors.New("batond is ending, or a new process has just taken over: ask again")
+	}
+	// Not a child of what ends batond: that says why, see wait.
+	ctx, cancel := context.WithCancelCause(context.Background())
 	u.cancel, u.begun, u.done = cancel, time.Now(), make(chan struct{})
 	u.last = hostapi.Upgrade{
 		State: "running", Phase: handover.PhaseStart, From: program(), Binary: g.binary, Started: u.begun.UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{},
 	}
-	for _, p := range g.ports {
-		u.last.Ports = append(u.last.Ports, hostapi.UpgradePort{Name: p.binding.Name, Phase: "waiting"})
-	}
+	u.list(g.ports)
 	go u.run(ctx, g)
 	return nil
 }
 
-// wait returns when no upgrade is under way.
+// list notes which ports go, in their order; u.mu is held.
+func (u *upgrader) list(ports []*guestPort) {
+	u.last.Ports = []hostapi.UpgradePort{}
+	for _, p := range ports {
+		u.last.Ports = append(u.last.Ports, hostapi.UpgradePort{Name: p.binding.Name, Phase: hostapi.UpgradePortWaiting})
+	}
+}
+
+// wait returns when no upgrade is under way, and none will be.
 func (u *upgrader) wait() {
 	u.mu.Lock()
+	u.closed = true
 	if u.cancel != nil {
-		u.cancel()
+		u.cancel(errEnding)
 	}
 	done := u.done
 	u.mu.Unlock()
@@ -107,6 +128,7 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 	defer u.mu.Unlock()
 	defer close(u.done)
 	u.last.TotalS = time.Since(u.begun).Seconds()
+	u.cancel(nil)
 	u.cancel = nil
 	switch {
 	case errors.Is(err, handover.ErrDryRun):
@@ -119,6 +141,7 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 		u.h.loggers.root.Error("not upgraded", "state", u.last.State, "error", err)
 	default:
 		u.last.State = "done"
+		u.closed = true
 		fill(&u.last, report)
 		u.h.loggers.root.Info("upgraded: the new process has everything, this one ends", "to", u.last.To, "seconds", u.last.TotalS)
 		close(u.gone)
@@ -200,19 +223,26 @@ func (u *upgrader) plan(req hostapi.UpgradeRequest) (*giving, error) {
 	if err := checkBinary(g.binary); err != nil {
 		return nil, err
 	}
-	g.ports = u.h.guests.list()
+	return g, g.order()
+}
+
+// order lists the ports that are there, the canaries first.
+//
+//	error: too many; a canary that is none of them
+func (g *giving) order() error {
+	g.ports = g.h.guests.list()
 	if len(g.ports) > relay.MaxPorts {
-		return nil, fmt.Errorf("%d ports: an upgrade moves at most %d", len(g.ports), relay.MaxPorts)
+		return fmt.Errorf("%d ports: an upgrade moves at most %d", len(g.ports), relay.MaxPorts)
 	}
-	for _, name := range slices.Backward(req.Canary) {
+	for _, name := range slices.Backward(g.req.Canary) {
 		i := slices.IndexFunc(g.ports, func(p *guestPort) bool { return p.binding.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("canary %q: this host has no such port", name)
+			return fmt.Errorf("canary %q: this host has no such port", name)
 		}
 		p := g.ports[i]
 		g.ports = slices.Insert(slices.Delete(g.ports, i, i+1), 0, p)
 	}
-	return g, nil
+	return nil
 }
 
 // checkBinary wants a batond.
@@ -222,7 +252,9 @@ func checkBinary(path string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.WaitDelay = time.Second // what it has started may keep its output open
+	out, err := cmd.Output()
 	if err == nil && !strings.HasPrefix(string(out), "batond version ") {
 		err = fmt.Errorf("--version says %.60q", strings.TrimSpace(string(out)))
 	}
@@ -237,7 +269,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 	select { // the process before this one is just ending
 	case <-g.u.settled:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	// A standby has the device that the new process needs.
 	g.h.keeper.stop()
@@ -250,7 +282,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 	if g.child, err = startChild(g.binary, takeoverFlag); err != nil {
 		return nil, err
 	}
-	to, err := g.child.offer()
+	to, err := g.child.offer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +293,16 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 	// From here on nothing changes but by packets: neither rules nor ports.
 	g.h.guests.freeze(true)
 	g.h.target.mu.Lock()
-	report, err := g.give(ctx)
+	err = g.order() // some may have come and gone since the plan
+	g.u.mu.Lock()
+	g.u.list(g.ports)
+	g.u.mu.Unlock()
+	var report map[string]handover.PortReport
+	if err == nil {
+		report, err = g.give(ctx)
+	} else {
+		g.child.kill(false)
+	}
 	g.h.target.ended.Store(err == nil)
 	if err != nil {
 		g.h.agent.Leave(false)
@@ -335,12 +376,10 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := g.h.api.Listener()
-	if err != nil {
+	if g.api, err = g.h.api.Listener(); err != nil {
 		return err
 	}
-	g.api = listener
-	files := append(g.area.Files(), rawFD(g.h.lock), rawFD(listener))
+	files := append(g.area.Files(), rawFD(g.h.lock), rawFD(g.api))
 	first, err := section(tagSetup, set, files...)
 	gv.Begin = []wire.Section{first, {Tag: tagRules, Payload: rules}}
 	return err

@@ -167,11 +167,17 @@ func (k *keeper) keep(ctx context.Context) error {
 		return err
 	}
 	defer c.conn.Close()
-	if _, err := c.offer(); err != nil {
+	if _, err := c.offer(ctx); err != nil {
 		return err
 	}
+	// One that is just starting is not waited for.
+	stop := context.AfterFunc(ctx, func() { c.kill(false) })
 	s := handover.NewKeeper(c.conn)
-	err = k.tell(ctx, s)
+	err = k.begin(s)
+	stop()
+	if err == nil {
+		err = k.tell(ctx, s)
+	}
 	polite := err == nil
 	if polite {
 		polite = s.End() == nil
@@ -180,13 +186,10 @@ func (k *keeper) keep(ctx context.Context) error {
 	return err
 }
 
-// tell is the conversation with a standby.
+// tell is the conversation with a standby that has begun.
 //
 //	error: nil if ctx ended it
 func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
-	if err := k.begin(s); err != nil {
-		return err
-	}
 	ports, _ := k.take(true)
 	beat := time.NewTicker(handover.BeatEvery)
 	defer beat.Stop()

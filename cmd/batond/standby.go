@@ -23,7 +23,6 @@ type standing struct {
 	taking
 	board   atomic.Pointer[lease.Board] // of the other process' workers
 	workers int
-	parent  int // process descriptor
 }
 
 // standBy has everything that the process at the other end of the socket has, and when that
@@ -36,10 +35,9 @@ func (h *host) standBy(ctx context.Context, fd int) error {
 		return err
 	}
 	t := &standing{taking: taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}}
-	if t.parent, err = unix.PidfdOpen(os.Getppid(), 0); err != nil {
-		return fmt.Errorf("%s%d: the process that started this one: %w", standbyFlag, fd, err)
+	if t.parent, err = parentFD(); err != nil {
+		return err
 	}
-	defer unix.Close(t.parent)
 	if _, err := conn.Accept(program(), known()); err != nil {
 		return err
 	}
@@ -175,12 +173,12 @@ func (t *standing) succeed() error {
 		"wire_took", time.Duration(relay.Now()-begun))
 	v := hostapi.Upgrade{
 		State: hostapi.UpgradeDone, Phase: "takeover", From: program(), To: program(), TotalS: took.Seconds(),
-		Started: time.Now().UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{}, Error: handover.ErrOrphaned.Error(),
-	}
-	for name := range t.ports {
-		v.Ports = append(v.Ports, hostapi.UpgradePort{Name: name, Phase: hostapi.UpgradePortMoved})
+		Started: time.Now().UTC().Format(time.RFC3339), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
 	}
 	t.h.upgrader.last = v
+	if err := t.board.Load().Close(); err != nil {
+		t.h.loggers.root.Warn("the leases of the process that is dead", "error", err)
+	}
 	if err := t.own(); err != nil {
 		return err
 	}

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"baton/dataplane/worker"
 	"baton/hostapi"
@@ -27,6 +31,12 @@ type taking struct {
 	ports map[string]*guestPort // restored
 	api   *os.File              // the listener
 	told  counters
+
+	from   string // the program that gives
+	parent int    // process descriptor of the process that was here
+
+	beats []worker.Beat // of the last look at the workers
+	alive time.Time     // when they had all moved
 }
 
 // errCalledOff ends a process that got nothing.
@@ -42,14 +52,19 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 		return err
 	}
 	t := &taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}
+	if t.parent, err = parentFD(); err != nil {
+		return err
+	}
 	from, err := t.conn.Accept(program(), known())
 	if err != nil {
 		return err
 	}
+	t.from = from.Program
 	log := h.loggers.root
 	log.Info("taking over", "from", from.Program)
 	err = (&handover.Taker{
 		Conn: t.conn, Begin: t.begin, Restore: t.restore, Running: t.running, Steer: t.steer, Open: t.open, End: t.end,
+		Alive: t.stuck,
 	}).Run()
 	switch {
 	case errors.Is(err, handover.ErrOrphaned):
@@ -62,6 +77,15 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	}
 	go t.farewell()
 	return nil
+}
+
+// parentFD is a descriptor of the process that started this one.
+func parentFD() (int, error) {
+	fd, err := unix.PidfdOpen(os.Getppid(), 0)
+	if err != nil {
+		return -1, fmt.Errorf("the process that started this one: %w", err)
+	}
+	return fd, nil
 }
 
 // begin brings everything up but the ports.
@@ -175,6 +199,23 @@ func (t *taking) restore(name string, sec wire.Section) (relay.Device, error) {
 	return p.device, nil
 }
 
+// stuckFor is how long a worker may do nothing before a new process is found unfit: one that
+// others keep from its CPU is not stuck yet.
+const stuckFor = time.Second
+
+// stuck says which worker does not move.
+func (t *taking) stuck() error {
+	now := t.h.pool.Beats()
+	if t.beats == nil || moved(t.beats, now) {
+		t.alive = time.Now()
+	}
+	t.beats = now
+	if idle := time.Since(t.alive); idle > stuckFor {
+		return fmt.Errorf("the new process' workers have stood still for %v", idle.Round(time.Millisecond))
+	}
+	return nil
+}
+
 func (t *taking) running(name string) int { return t.ports[name].device.Running() }
 
 func (t *taking) steer() error {
@@ -218,18 +259,29 @@ func (t *taking) own() error {
 	return err
 }
 
-// farewell waits for the end of the process that was here, and then clears away what the two
-// shared.
+// endLimit is how long the process that was here may take to end; the first thing that it does is
+// to give its device back, which the next standby waits for.
+const endLimit = 30 * time.Second
+
+// farewell waits for the end of the process that was here, which has nothing any more, and then
+// clears away what the two shared.
 func (t *taking) farewell() {
-	_ = t.conn.SetDeadline(time.Time{})
+	_ = t.conn.SetDeadline(time.Now().Add(endLimit))
 	for {
 		s, err := t.conn.Receive()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.h.loggers.root.Error("the process that was here does not end: it is killed", "after", endLimit)
+			_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+			_ = t.conn.SetDeadline(time.Time{})
+			continue
+		}
 		if err != nil {
 			break
 		}
 		s.Close()
 	}
 	t.conn.Close()
+	unix.Close(t.parent)
 	if err := t.clear(); err != nil {
 		t.h.loggers.root.Error("what was shared with the process that was here is not cleared away", "error", err)
 	}
@@ -260,6 +312,16 @@ func (t *taking) clear() (err error) {
 	return err
 }
 
+// moved tells of the ports that came here from a process that is dead.
+func (t *taking) moved() []hostapi.UpgradePort {
+	all := []hostapi.UpgradePort{}
+	for name := range t.ports {
+		all = append(all, hostapi.UpgradePort{Name: name, Phase: hostapi.UpgradePortMoved})
+	}
+	slices.SortFunc(all, func(a, b hostapi.UpgradePort) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
 // orphaned goes on without the process that was here: with what it gave, and for the rest from
 // the start.
 func (t *taking) orphaned() error {
@@ -271,7 +333,7 @@ func (t *taking) orphaned() error {
 	}
 	t.valve.Open()
 	t.h.upgrader.last = hostapi.Upgrade{
-		State: "done", Phase: handover.PhaseDone, To: program(), Ports: []hostapi.UpgradePort{}, Error: handover.ErrOrphaned.Error(),
+		State: hostapi.UpgradeDone, Phase: handover.PhaseDone, From: t.from, To: program(), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
 	}
 	if err := t.own(); err != nil {
 		return err

@@ -11,6 +11,8 @@
 //	  | <                                                held |
 //	  |   relay.Gate.Give                                    |   relay.Gate.Take
 //	  | <                                               taken |
+//	  | beat, while it waits for the next one              > | its workers move
+//	  | <                                                beat |
 //	  | steer                                              > | traffic of the wire goes to its NIC, and waits
 //	  | <                                             steered |
 //	  |   what its own NIC had is through                    |

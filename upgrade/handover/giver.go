@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"baton/upgrade/relay"
@@ -14,9 +15,16 @@ import (
 const (
 	beginLimit   = 90 * time.Second // a DPDK device with its memory
 	prepareLimit = 30 * time.Second // a VM's memory mapped
-	stepLimit    = 5 * time.Second
-	detachLimit  = 2 * time.Second
+	commitLimit  = 15 * time.Second // what was counted, and the sessions
+	// stepLimit and beatLimit are how long the ports that have moved may stand still when the
+	// taker hangs.
+	stepLimit   = 2 * time.Second
+	beatLimit   = time.Second
+	detachLimit = 2 * time.Second
 )
+
+// watchEvery is how often a taker that waits is asked whether it is well.
+const watchEvery = 50 * time.Millisecond
 
 // Port is one that is given away.
 type Port struct {
@@ -112,21 +120,27 @@ func (g *Giver) Run(ctx context.Context) (map[string]PortReport, error) {
 }
 
 func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
-	if err := g.begin(); err != nil {
+	if err := g.begin(ctx); err != nil {
 		return nil, err
 	}
 	if g.DryRun {
 		return nil, ErrDryRun
 	}
 	for i := range g.Ports {
-		if err := errors.Join(ctx.Err(), g.prepare(ctx, &g.Ports[i])); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err := g.prepare(ctx, &g.Ports[i]); err != nil {
 			return nil, fmt.Errorf("port %s: not prepared: %w", g.Ports[i].Name, err)
 		}
 		g.tell(PhasePrepare, g.Ports[i].Name, i+1)
 	}
 	for i := range g.Ports {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		begun := time.Now()
-		if err := errors.Join(ctx.Err(), g.move(&g.Ports[i]), g.Check()); err != nil {
+		if err := errors.Join(g.move(&g.Ports[i]), g.Check()); err != nil {
 			return nil, fmt.Errorf("port %s: not moved: %w", g.Ports[i].Name, err)
 		}
 		g.tell(PhaseMove, g.Ports[i].Name, i+1)
@@ -136,7 +150,7 @@ func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
 			wait = max(wait, g.CanaryTime)
 		}
 		if err := g.watch(ctx, wait); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("after port %s: %w", g.Ports[i].Name, err)
 		}
 	}
 	return g.commit(ctx)
@@ -152,9 +166,26 @@ func (g *Giver) ask(s step, limit time.Duration) (step, error) {
 	}
 	if err != nil {
 		g.deaf = true
-		return step{}, err
+		return step{}, fmt.Errorf("the new process cannot be told to %s: %w", s.Step, because(err))
 	}
 	return g.answer(s.Step)
+}
+
+// What errors of the connection mean, for people: what the socket says is only how that is known.
+var (
+	errDied  = errors.New("it has died: the log has its last lines")
+	errHangs = errors.New("it hangs, and is ended")
+)
+
+// because is what an error of the connection means.
+func because(err error) error {
+	switch {
+	case closed(err):
+		return errDied
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errHangs
+	}
+	return err
 }
 
 // answer waits for the answer to a request.
@@ -162,7 +193,7 @@ func (g *Giver) answer(want string) (step, error) {
 	sec, err := g.Conn.Receive()
 	if err != nil {
 		g.deaf = true
-		return step{}, fmt.Errorf("the new process gives no answer to %q: %w", want, err)
+		return step{}, fmt.Errorf("the new process gives no answer to %q: %w", want, because(err))
 	}
 	defer sec.Close()
 	s, ok, err := parse(&sec)
@@ -179,14 +210,27 @@ func (g *Giver) answer(want string) (step, error) {
 	return s, nil
 }
 
-func (g *Giver) begin() error {
+func (g *Giver) begin(ctx context.Context) error {
 	g.tell(PhaseStart, "", 0)
+	// It has no port yet, and may take long: it is not asked to end.
+	stop := context.AfterFunc(ctx, func() { g.Kill(false) })
+	defer stop()
+	err := g.agree()
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// agree has the taker make its gates.
+func (g *Giver) agree() error {
 	if err := g.Conn.SetDeadline(time.Now().Add(beginLimit)); err != nil {
 		return err
 	}
 	for _, sec := range g.Begin {
 		if err := g.Conn.Send(sec); err != nil {
-			return err
+			g.deaf = true
+			return fmt.Errorf("the new process does not start: %w", because(err))
 		}
 	}
 	lanes := map[string][]int{}
@@ -221,7 +265,8 @@ func (g *Giver) prepare(ctx context.Context, p *Port) error {
 		return err
 	}
 	if err := g.Conn.Send(sec); err != nil {
-		return err
+		g.deaf = true
+		return fmt.Errorf("the new process does not take its state: %w", because(err))
 	}
 	_, err = g.ask(step{Step: stepPrepare, Port: p.Name, Enabled: p.Gate.Enabled(), Running: p.Running()}, prepareLimit)
 	return err
@@ -240,24 +285,32 @@ func (g *Giver) move(p *Port) error {
 	return err
 }
 
-// watch waits, and says if something goes wrong meanwhile.
+// watch waits, and asks the taker meanwhile whether it is well.
+//
+//	error: it is not, or gives no answer; ctx has ended
 func (g *Giver) watch(ctx context.Context, wait time.Duration) error {
-	if wait <= 0 {
-		return nil
+	for until := time.Now().Add(wait); ; {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(min(left, watchEvery)):
+		}
+		if _, err := g.ask(step{Step: stepBeat}, beatLimit); err != nil {
+			return err
+		}
+		if err := g.Check(); err != nil {
+			return err
+		}
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-	}
-	return g.Check()
 }
 
 func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
-	if err := ctx.Err(); err != nil { // the last moment to call it off
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	g.tell(PhaseSteer, "", 0)
 	g.steered = true
@@ -265,6 +318,9 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 		return nil, fmt.Errorf("the wire's traffic does not go to the new process: %w", err)
 	}
 	if err := g.Drained(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, err
 	}
 	if err := g.Area.Drained(relay.First, stepLimit); err != nil {
@@ -279,21 +335,30 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 		r.Add(c)
 		s.Ports[p.Name] = r
 	}
-	g.tell(PhaseCommit, "", 0)
-	end, err := g.End(s.Ports)
-	if err != nil {
-		return s.Ports, err
+	g.tell(PhaseCommit, "", 0) // who calls it off from now on is told that it is too late
+	if ctx.Err() != nil {
+		return s.Ports, context.Cause(ctx)
 	}
-	if err := g.Conn.SetDeadline(time.Now().Add(beginLimit)); err != nil {
-		return s.Ports, err
+	return s.Ports, g.finish(s.Ports)
+}
+
+// finish makes all the taker's own.
+func (g *Giver) finish(report map[string]PortReport) error {
+	end, err := g.End(report)
+	if err != nil {
+		return err
+	}
+	if err := g.Conn.SetDeadline(time.Now().Add(commitLimit)); err != nil {
+		return err
 	}
 	for _, sec := range end {
 		if err := g.Conn.Send(sec); err != nil {
-			return s.Ports, err
+			g.deaf = true
+			return fmt.Errorf("the new process does not take the counters: %w", because(err))
 		}
 	}
-	_, err = g.ask(step{Step: stepCommit}, beginLimit)
-	return s.Ports, err
+	_, err = g.ask(step{Step: stepCommit}, commitLimit)
+	return err
 }
 
 // revert takes everything back.

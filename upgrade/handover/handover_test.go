@@ -134,6 +134,7 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 			}
 			return 2
 		},
+		Alive: func() error { return u.faults.here("alive", "") },
 		Steer: func() error { u.steered.Store(true); return u.faults.here("steer", "") },
 		Open:  func() error { return u.faults.here("open", "") },
 		End:   func([]wire.Section) error { u.ended = true; return u.faults.here("commit", "") },
@@ -217,12 +218,13 @@ var errFault = errors.New("injected")
 func TestRollBack(t *testing.T) {
 	type fault struct{ at, port string }
 	all := []fault{{"begin", ""}, {"detach", "vm0"}, {"detach", "vm2"}, {"restore", "vm0"}, {"restore", "vm2"}, {"running", "vm0"},
-		{"running", "vm1"}, {"running", "vm2"}, {"check", ""}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
+		{"running", "vm1"}, {"running", "vm2"}, {"alive", ""}, {"check", ""}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
 	for _, f := range all {
 		for _, how := range []string{"error", "dies"} {
 			t.Run(strings.TrimSpace(f.at+" "+f.port+" "+how), func(t *testing.T) {
 				u := newUpgrade(t, 3)
 				u.faults.at, u.faults.port = f.at, f.port
+				u.giver.Canary, u.giver.CanaryTime = 2, 60*time.Millisecond // "alive" is asked for meanwhile
 				u.faults.do = func() error {
 					if how == "dies" { // its poll loop and its voice end, wherever it stands
 						u.h.Forgive()

@@ -12,7 +12,7 @@ const (
 	stepPut   = "put"   // a port, or its new state
 	stepDrop  = "drop"  // a port is gone
 	stepRules = "rules" // all of them
-	stepBeat  = "beat"  // the workers move
+	stepBeat  = "beat"  // the workers move; a giver asks for it
 )
 
 // Keeper keeps a standby, a process that has all it needs to go on when this one dies:
@@ -39,7 +39,7 @@ func (k *Keeper) do(s step, limit time.Duration, all ...wire.Section) error {
 	}
 	for _, sec := range all {
 		if err := k.g.Conn.Send(sec); err != nil {
-			return err
+			return fmt.Errorf("standby: %w", because(err))
 		}
 	}
 	if _, err := k.g.ask(s, limit); err != nil {
@@ -60,7 +60,7 @@ func (k *Keeper) Put(name string, state wire.Section) error {
 
 // Drop says that a port is gone.
 func (k *Keeper) Drop(name string) error {
-	return k.do(step{Step: stepDrop, Port: name}, stepLimit)
+	return k.do(step{Step: stepDrop, Port: name}, keepLimit)
 }
 
 // Rules gives all rules.
@@ -69,10 +69,14 @@ func (k *Keeper) Rules(all wire.Section) error {
 }
 
 // Beat says that the workers move. It comes at least each BeatEvery.
-func (k *Keeper) Beat() error { return k.do(step{Step: stepBeat}, stepLimit) }
+func (k *Keeper) Beat() error { return k.do(step{Step: stepBeat}, keepLimit) }
 
 // End says that this process ends as it should: the standby ends too.
-func (k *Keeper) End() error { return k.do(step{Step: stepAbort}, stepLimit) }
+func (k *Keeper) End() error { return k.do(step{Step: stepAbort}, keepLimit) }
+
+// keepLimit is how long a standby may take for what costs nothing: it has no port, so that
+// nobody waits for it.
+const keepLimit = 5 * time.Second
 
 // BeatEvery is how often a standby hears of its keeper.
 const BeatEvery = 100 * time.Millisecond

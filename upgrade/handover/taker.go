@@ -19,6 +19,8 @@ type Taker struct {
 	Restore func(name string, state wire.Section) (relay.Device, error)
 	// Running is the number of rings of a port that run.
 	Running func(name string) int
+	// Alive says what is wrong with this process while it has ports; nil: nothing ever is.
+	Alive func() error
 	// Steer brings the wire's traffic to this process, where it waits until Open.
 	Steer, Open func() error
 	// End gets what the giver ended with, and makes all that was taken the process' own.
@@ -95,6 +97,11 @@ func (t *Taker) do(s, answer *step) error {
 			err = g.Give()
 		}
 		return err
+	case stepBeat:
+		if t.Alive == nil {
+			return nil
+		}
+		return t.Alive()
 	case stepSteer:
 		return t.Steer()
 	case stepOpen:
