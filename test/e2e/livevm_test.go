@@ -73,8 +73,8 @@ type received struct {
 var liveNumber atomic.Uint32 // identifiers of pings and streams
 
 // startVM makes the VM of a port on a host. It comes up when batond connects,
-// and goes with the test.
-func startVM(t testing.TB, c *cluster.Cluster, h *cluster.Host, e endpoint) *liveVM {
+// and goes with the test. change changes its guest.
+func startVM(t testing.TB, c *cluster.Cluster, h *cluster.Host, e endpoint, change ...func(*guest.Config)) *liveVM {
 	t.Helper()
 	ctx, cancel := context.WithCancel(c.Lab.Context())
 	v := &liveVM{
@@ -83,7 +83,11 @@ func startVM(t testing.TB, c *cluster.Cluster, h *cluster.Host, e endpoint) *liv
 		arp: map[netip.Addr]net.HardwareAddr{}, echoes: map[uint16]int{},
 		asked: map[uint16]int{}, got: map[uint16]*received{},
 	}
-	go v.run(guest.Config{Name: e.Name, Path: h.VhostSocket(e.Name), Listen: true, Blocking: true, RingSize: liveRing})
+	cfg := guest.Config{Name: e.Name, Path: h.VhostSocket(e.Name), Listen: true, Blocking: true, RingSize: liveRing}
+	for _, f := range change {
+		f(&cfg)
+	}
+	go v.run(cfg)
 	t.Cleanup(func() {
 		cancel()
 		<-v.done

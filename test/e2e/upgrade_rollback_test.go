@@ -1,0 +1,105 @@
+package e2e_test
+
+import (
+	"syscall"
+	"testing"
+
+	"baton/hostapi"
+)
+
+// inDead bounds what may be lost or come twice with a process that dies, of a stream of one
+// datagram each handEvery: bursts under way, and 200 ms until that process is known to be gone.
+const inDead = 75
+
+// TestUpgradeStreams hands a host over five times, while streams run between its VMs and to and
+// from the wire: each datagram comes once and in order, and no session ends.
+func TestUpgradeStreams(t *testing.T) {
+	for name, cfg := range map[string]handConfig{"client": {}, "server": {server: true}} {
+		t.Run(name, func(t *testing.T) {
+			r := newHandRig(t, cfg)
+			r.flow()
+			for range 5 {
+				for _, p := range r.upgrade(hostapi.UpgradeRequest{}).Ports {
+					if p.Lost != 0 || p.Phase != hostapi.UpgradePortMoved {
+						t.Errorf("port %+v", p)
+					}
+				}
+				eachMore(r.streams, 50)
+			}
+			r.sessions()
+			r.whole()
+			checkBooks(t, r.h1, r.h2)
+		})
+	}
+}
+
+// TestUpgradeAbort has upgrades rolled back by an operator, one with some ports moved and one in
+// its canaries' time: nothing is lost, and the next one succeeds.
+func TestUpgradeAbort(t *testing.T) {
+	for name, cfg := range map[string]handConfig{"client": {idle: 4}, "server": {idle: 4, server: true}} {
+		t.Run(name, func(t *testing.T) {
+			r := newHandRig(t, cfg)
+			r.flow()
+			r.begin()
+			must(t, r.h1.API.AbortUpgrade(t.Context()))
+			r.rolledBack("aborted")
+			r.alone()
+			must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm2", "vm1"}, CanaryS: 60}))
+			waitFor(t, r.c, "the canaries' time", func() bool {
+				v, err := r.h1.API.Upgrade(t.Context())
+				return err == nil && v.Phase == "canary"
+			})
+			eachMore(r.streams, 50)
+			must(t, r.h1.API.AbortUpgrade(t.Context()))
+			r.rolledBack("aborted")
+			r.upgrade(hostapi.UpgradeRequest{})
+			eachMore(r.streams, 50)
+			r.sessions()
+			r.whole()
+			checkBooks(t, r.h1, r.h2)
+		})
+	}
+}
+
+// TestUpgradeNewDies ends or stops the new process while it has some of the ports: the old one
+// has all of them again, and the next upgrade succeeds.
+func TestUpgradeNewDies(t *testing.T) {
+	for name, how := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "hangs": syscall.SIGSTOP, "aborts": syscall.SIGABRT} {
+		t.Run(name, func(t *testing.T) {
+			r := newHandRig(t, handConfig{idle: 4})
+			r.flow()
+			r.begin()
+			signal(t, child(t, r.h1, "--takeover="), how)
+			most := uint64(inDead)
+			if how != syscall.SIGKILL {
+				most = 700 // it has its ports for up to 2 s, when the old process gives it up
+			}
+			r.rolledBack("the new process")
+			r.alone()
+			r.sessions()
+			r.crashed(most)
+			r.flow()
+			r.upgrade(hostapi.UpgradeRequest{})
+			eachMore(r.streams, 50)
+			r.whole()
+			checkBooks(t, r.h1, r.h2)
+		})
+	}
+}
+
+// TestUpgradeOldDies kills the old process while the new one has some of the ports: the new one
+// goes on with all.
+func TestUpgradeOldDies(t *testing.T) {
+	r := newHandRig(t, handConfig{idle: 4})
+	r.flow()
+	r.begin()
+	must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+	v := r.succeeded()
+	t.Logf("%+v", v)
+	r.sessions()
+	r.crashed(inDead)
+	r.flow()
+	r.upgrade(hostapi.UpgradeRequest{})
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
+}
