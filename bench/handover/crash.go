@@ -70,14 +70,18 @@ func Crash(ctx context.Context, o Options) (h *report.Handover, err error) {
 	return h, nil
 }
 
-// standby is the process that batond keeps, which is a child of it.
+// standby is the process that batond keeps, a child of it, once it could take over.
 func (r *rig) standby() (pid int, err error) {
-	err = r.batond.until("batond's standby", func(context.Context) (bool, error) {
+	err = r.batond.until("batond's standby", func(ctx context.Context) (bool, error) {
+		s, err := r.batond.api.Stats(ctx)
 		pid = childOf(r.batond.pid)
-		return pid != 0, nil
+		return err == nil && s.Standby == standbyReady && pid != 0, err
 	})
 	return pid, err
 }
+
+// standbyReady is what hostapi.Stats.Standby says of one that could take over.
+const standbyReady = "ready"
 
 // crash kills batond and waits until its standby answers. killed is when, on the load's clock.
 func (r *rig) crash(h *report.Handover, standby int) (killed time.Duration, err error) {

@@ -3,6 +3,7 @@ package handover
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,12 @@ type stream struct {
 	next     time.Duration // when the next packet is due, on the load's clock
 	sent     uint64
 	track    Track
+	ring     int      // by which the last one came
+	late     []string // the first of those out of order, for people
 }
+
+// notes is how many of a flow's packets are told about.
+const notes = 10
 
 // load is all VMs and the wire.
 //
@@ -152,7 +158,7 @@ func (l *load) begin() {
 	l.run = &passage{start: start, first: make([]time.Duration, len(l.guests))}
 	l.mark.Store(0)
 	for i, f := range l.flows {
-		f.sent, f.track = 0, Track{}
+		f.sent, f.track, f.late = 0, Track{}, nil
 		f.next = start + f.interval*time.Duration(i)/time.Duration(len(l.flows))
 	}
 }
@@ -189,7 +195,7 @@ func (l *load) sendOne(f *stream) (ok bool) {
 func (l *load) receive() {
 	for i, g := range l.guests {
 		for _, q := range g.Rx {
-			q.Poll(burst, func(_ guest.Hdr, frame []byte) { l.take(i, frame) })
+			q.Poll(burst, func(_ guest.Hdr, frame []byte) { l.take(i, q.Index()/2, frame) })
 		}
 	}
 	for range burst {
@@ -198,24 +204,29 @@ func (l *load) receive() {
 			return
 		}
 		if inner := opened(b); inner != nil {
-			l.take(far, inner)
+			l.take(far, 0, inner)
 		}
 	}
 }
 
-// take notes a packet that came to a VM, or to the far host.
-func (l *load) take(at int, frame []byte) {
+// take notes a packet that came to a VM by one of its rings, or to the far host.
+func (l *load) take(at, ring int, frame []byte) {
 	m, ours := readMark(frame)
 	if !ours || m.run != l.runs || int(m.flow) >= len(l.flows) {
 		l.run.foreign++
 		return
 	}
 	f, now := l.flows[m.flow], l.now()
+	highest, reordered := f.track.next, f.track.Reordered
 	if f.to != at || !sameHeaders(frame, f.inner) || m.number >= f.sent || !f.track.Take(m.number, now) {
 		l.run.wrong++
 		return
 	}
 	l.run.count(&l.run.came, now)
+	if f.track.Reordered > reordered && len(f.late) < notes {
+		f.late = append(f.late, fmt.Sprintf("%d by ring %d, %v old, at %v, behind %d of ring %d", m.number, ring, (now-m.stamp).Round(time.Microsecond), (now-l.run.start).Round(time.Microsecond), highest-1, f.ring))
+	}
+	f.ring = ring
 	if after := time.Duration(l.mark.Load()); at != far && after > 0 && m.stamp >= after && l.run.first[at] == 0 {
 		l.run.first[at] = now
 	}
@@ -259,10 +270,10 @@ func (l *load) faults() (lines []string) {
 			continue
 		}
 		line := fmt.Sprintf("%s to %s: lost %d, doubled %d, out of order %d", place(f.from), place(f.to), f.track.Lost(f.sent), f.track.Duplicated, f.track.Reordered)
-		for _, n := range f.track.Missing(f.sent, 10) {
-			line += fmt.Sprintf(", %d at %v", n, (time.Duration(n) * f.interval).Round(time.Millisecond))
+		for _, n := range f.track.Missing(f.sent, notes) {
+			line += fmt.Sprintf(", %d sent at %v", n, (time.Duration(n) * f.interval).Round(time.Millisecond))
 		}
-		lines = append(lines, line)
+		lines = append(lines, strings.Join(append([]string{line}, f.late...), "; "))
 	}
 	return lines
 }

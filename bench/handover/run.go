@@ -130,6 +130,9 @@ func setUp(ctx context.Context, o *Options) (_ *rig, err error) {
 	if err := r.batond.waitPorts(o.VMs); err != nil {
 		return nil, err
 	}
+	if err := mapIn(r.batond.pid, o.page()); err != nil {
+		return nil, err
+	}
 	r.load = newLoad(r.guests, all, r.wire, o.Rate, o.LoadCPU)
 	_, err = r.load.passFor(warmUp)
 	return r, err

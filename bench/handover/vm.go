@@ -57,6 +57,47 @@ func childOf(pid int) int {
 	return 0
 }
 
+// mapIn has a process have all of its VMs' memory in its page tables, as it has after some time:
+// a guest uses all of its memory for packets sooner or later. Without that the kernel would have
+// little to take down when the process dies.
+//
+//	error: no right to, or the process is gone
+func mapIn(pid, page int) error {
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return err
+	}
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	var b [1]byte
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		if n, _ := fmt.Sscanf(line, "%x-%x", &from, &to); n != 2 || !strings.Contains(line, memoryName) {
+			continue
+		}
+		for ; from < to; from += int64(page) {
+			if _, err := mem.ReadAt(b[:], from); err != nil {
+				return fmt.Errorf("memory of process %d: %w", pid, err)
+			}
+		}
+	}
+	return nil
+}
+
+// memoryName is in the name of each VM's memory, see vhost/guest.
+const memoryName = "memfd:guest-"
+
+// page is the size of the pages of guest memory, in bytes.
+func (o *Options) page() int {
+	if o.Huge {
+		return hugePage
+	}
+	return os.Getpagesize()
+}
+
 // larger is what two processes have in use now, or before if that was more or one of the two
 // is gone.
 func larger(before []report.ProcessMemory, pids ...int) []report.ProcessMemory {
