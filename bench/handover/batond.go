@@ -93,11 +93,16 @@ func writeConfig(o *Options) (path string, err error) {
 		"state_dir: " + filepath.Join(o.Dir, "state"),
 		fmt.Sprintf("vhost: {socket_dir: %s, mode: client, queue_pairs: %d}", filepath.Join(o.Dir, "vhost"), o.Queues),
 		fmt.Sprintf("underlay: {device: %q, alternate: %q, bridge_ports: [%s, %s], address: %v, mtu: %d}",
-			"net_af_packet0,iface="+ends[0], "net_af_packet1,iface="+ends[1], ports[0], ports[1], topology.HostVTEP.IP, topology.MTU),
+			nic(0), nic(1), ports[0], ports[1], topology.HostVTEP.IP, topology.MTU),
 		fmt.Sprintf("workers: {cpus: [%d]}", o.CPU),
 	}
 	path = filepath.Join(o.Dir, "batond.yaml")
 	return path, os.WriteFile(path, []byte(strings.Join(append(lines, o.more...), "\n")+"\n"), 0o600)
+}
+
+// nic is the DPDK device of one of batond's interfaces.
+func nic(which int) string {
+	return fmt.Sprintf("net_af_packet%d,iface=%s,framecnt=%d", which, ends[which], nicSize)
 }
 
 // until polls cond until it holds.

@@ -188,7 +188,8 @@ func (l *load) sendOne(f *stream) (ok bool) {
 	if f.from == far {
 		return l.wire.send(f.frame)
 	}
-	return l.guests[f.from].Tx[f.queue].SendBurst([][]byte{f.frame}, nil) == 1
+	q := l.guests[f.from].Tx[f.queue]
+	return q.Pending() < maxPending && q.SendBurst([][]byte{f.frame}, nil) == 1
 }
 
 // receive takes what is there.

@@ -70,7 +70,7 @@ func TestOptions_memory(t *testing.T) {
 		o    Options
 		want int
 	}{
-		{Options{Queues: 1}, 1 << 20}, {Options{Queues: 8}, 3 << 20}, {Options{Queues: 8, Huge: true}, 4 << 20}, {Options{Queues: 1, GuestMem: 512}, 512 << 20},
+		{Options{Queues: 1}, 2 << 20}, {Options{Queues: 8}, 9 << 20}, {Options{Queues: 8, Huge: true}, 10 << 20}, {Options{Queues: 1, GuestMem: 512}, 512 << 20},
 	} {
 		if got := c.o.memory(); got != c.want {
 			t.Errorf("%+v: %d", c.o, got)

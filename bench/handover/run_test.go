@@ -53,3 +53,19 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("interruptions %v, memory %+v", h.Plots.Interruptions, h.Memory)
 	}
 }
+
+// A batond that is killed has a successor: all VMs get packets again, each once and in order,
+// and some are lost. How fast is not looked at.
+func TestCrash(t *testing.T) {
+	o := short(t)
+	if err := HasStandby(o); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Crash(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Offered == 0 || h.Lost == h.Offered || h.Duplicated+h.Reordered > 0 || len(h.Plots.Interruptions) != o.VMs || len(h.Memory) != 2 {
+		t.Errorf("%+v", h)
+	}
+}

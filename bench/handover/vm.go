@@ -12,11 +12,14 @@ import (
 	"baton/vhost/guest"
 )
 
-// What a simulated VM has: rings with room for what comes while nobody polls them, and buffers
-// for our frames.
+// What a simulated VM has. A worker that got no CPU for a while sends all that has waited for it
+// at once: a receive ring has room for what waits in a sender's ring and in the NIC's, so that what
+// is lost is not the load's doing.
 const (
-	ringSize = 256
-	bufSize  = 512 // bytes
+	ringSize   = 1024
+	maxPending = 256  // packets that a VM has in a send ring at the most
+	nicSize    = 2048 // of the NIC's receive ring: 300 ms of a third of the default rate
+	bufSize    = 512  // bytes
 )
 
 // leastMem is about what a VM's rings and buffers take, in bytes.
