@@ -12,11 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"baton/dataplane/buf"
 	"baton/dataplane/worker"
 	"baton/hostapi"
 	"baton/upgrade/handover"
 	"baton/upgrade/relay"
 	"baton/upgrade/wire"
+	"baton/vhost/netdev"
 )
 
 // upgrader hands this host over to a new process when it is told to. It implements
@@ -385,12 +387,27 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 	return err
 }
 
+// ungate puts a device in the place of its gate.
+func (h *host) ungate(gate *relay.Gate, d *netdev.Device) error {
+	gate.Settle()
+	if err := h.pool.ReplacePort(gate.Name(), d); err != nil {
+		return err
+	}
+	h.drop(gate)
+	return nil
+}
+
+// drop frees what waits where no worker looks any more.
+func (h *host) drop(waiting interface{ Drop(*buf.Cache) }) {
+	c := buf.NewCache(h.under.pool)
+	waiting.Drop(c)
+	c.Flush()
+}
+
 // ungate puts the devices back in their places. The new process is gone.
 func (g *giving) ungate() (err error) {
 	for i, gate := range g.gates {
-		if bad := g.h.pool.ReplacePort(gate.Name(), g.ports[i].device); bad != nil {
-			err = errors.Join(err, bad)
-		}
+		err = errors.Join(err, g.h.ungate(gate, g.ports[i].device))
 	}
 	if g.link != nil {
 		_ = g.h.pool.RemovePort(relay.InboxName) // it may not have been added

@@ -300,12 +300,17 @@ func (t *taking) clear() (err error) {
 	}
 	for name, g := range t.gates {
 		if p := t.ports[name]; p != nil {
-			err = errors.Join(err, pool.ReplacePort(name, p.device))
+			err = errors.Join(err, t.h.ungate(g, p.device))
 		} else {
 			err = errors.Join(err, pool.RemovePort(g.Name()))
+			t.h.drop(g)
 		}
 	}
+	for begun := time.Now(); !t.valve.Empty() && time.Since(begun) < time.Second; {
+		time.Sleep(time.Millisecond)
+	}
 	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic), pool.Place())
+	t.h.drop(t.valve)
 	if t.area != nil {
 		err = errors.Join(err, t.area.Close())
 	}

@@ -194,7 +194,7 @@ func (g *Gate) Give() error {
 }
 
 func (g *Gate) give() error {
-	g.settle()
+	g.Settle()
 	g.spill.Store(true)
 	g.Enable(g.Enabled())
 	last := Now()
@@ -209,10 +209,10 @@ func (g *Gate) give() error {
 // noRoom is how often in a row a guest has no room before it is not waited for any more.
 const noRoom = 100
 
-// settle waits until the guest has taken what has waited for it since the port came, or has no
+// Settle waits until the guest has taken what has waited for it since the port came, or has no
 // room for long: later packets of the same flows may wait in the other process already, so that
 // it is too late to send these there.
-func (g *Gate) settle() {
+func (g *Gate) Settle() {
 	g.link.quiet.Quiesce() // what a worker was about to let wait is known
 	for begun := Now(); time.Duration(Now()-begun) < time.Second; time.Sleep(20 * time.Microsecond) {
 		waits := false
@@ -340,7 +340,8 @@ func (g *Gate) Counts() (c Counts) {
 	return c
 }
 
-// Drop frees what waits, by the cache that its buffers came from. The workers have ended.
+// Drop frees what waits, by a cache of the pool that its buffers came from. No worker has the gate
+// any more.
 func (g *Gate) Drop(c *buf.Cache) {
 	for _, q := range g.queues {
 		for _, b := range q.held {

@@ -59,6 +59,17 @@ func (v *Valve) Lost() (n uint64) {
 	return n
 }
 
+// Drop frees what waits, by a cache of the pool that its buffers came from. No worker has the
+// valve any more.
+func (v *Valve) Drop(c *buf.Cache) {
+	for _, q := range v.queues {
+		for _, b := range q.kept {
+			c.Free(b)
+		}
+		q.keep(nil)
+	}
+}
+
 // Empty reports whether nothing waits.
 func (v *Valve) Empty() bool {
 	for _, q := range v.queues {
