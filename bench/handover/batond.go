@@ -65,7 +65,7 @@ func startBatond(s *site, o *Options, all []topology.VM) (*batond, error) {
 		})
 	}
 	if err == nil {
-		_ = machine.Favour(d.pid) // without the right to, others on the machine disturb
+		_ = machine.FavourLess(d.pid) // without the right to, others on the machine disturb
 		return d, nil
 	}
 	return nil, errors.Join(err, d.end())

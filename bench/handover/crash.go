@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"baton/bench/machine"
 	"baton/bench/report"
 )
 
@@ -52,6 +53,7 @@ func Crash(ctx context.Context, o Options) (h *report.Handover, err error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = machine.FavourLess(standby) // as batond itself: it was there before
 	h.Memory = larger(nil, r.batond.pid, standby)
 	var killed time.Duration
 	if err = r.window(ctx, h, func() (err error) {

@@ -268,8 +268,12 @@ func (r *rig) window(ctx context.Context, h *report.Handover, happen func() erro
 	h.Plots.Offered, h.Plots.Came = p.offered, p.came
 	h.Offered, h.Delivered, h.Lost, h.Duplicated, h.Reordered = r.load.sums()
 	h.ReceiverGap = r.load.gaps()
-	for _, line := range r.load.faults() {
+	lines := r.load.faults()
+	for _, line := range lines[:min(notes, len(lines))] {
 		fmt.Fprintf(r.o.Log, "baton-bench: %s\n", line)
+	}
+	if more := len(lines) - notes; more > 0 {
+		fmt.Fprintf(r.o.Log, "baton-bench: and packets of %d more flows\n", more)
 	}
 	if !h.Intact() {
 		fmt.Fprintf(r.o.Log, "baton-bench: what happened took from %.0f to %.0f ms; batond counts drops: %s\n", h.Plots.Begin, h.Plots.End, r.batond.drops())

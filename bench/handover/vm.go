@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,13 +47,19 @@ func (o *Options) guest(v topology.VM) guest.Config {
 	}
 }
 
-// childOf is a process that another one made; 0: there is none.
+// childOf is the batond that another one has made, by its command line, which is that one's and
+// more; 0: there is none. A process that is just being made still has the other one's.
 func childOf(pid int) int {
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || len(own) == 0 {
+		return 0
+	}
 	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, path := range all {
 		raw, _ := os.ReadFile(path) // the thread may have ended
 		for _, f := range strings.Fields(string(raw)) {
-			if n, err := strconv.Atoi(f); err == nil {
+			its, _ := os.ReadFile("/proc/" + f + "/cmdline")
+			if n, err := strconv.Atoi(f); err == nil && len(its) > len(own) && bytes.HasPrefix(its, own) {
 				return n
 			}
 		}

@@ -83,6 +83,7 @@ func StartIsolated(cmd *exec.Cmd, cpu int) error {
 const (
 	nicePoll  = -19
 	niceOther = -20
+	niceLess  = -10
 )
 
 // Favour gives each thread of a process that is there now a place before all ordinary
@@ -94,22 +95,34 @@ const (
 //
 //	error: no right to (CAP_SYS_NICE)
 func Favour(pid int, pollers ...int) error {
+	return favour(pid, niceOther, nicePoll, pollers...)
+}
+
+// FavourLess gives each thread of a process that is there now, and those that it makes, a place
+// before all ordinary ones and behind what Favour favours: a load whose host starts a whole new
+// process beside it would else stand still meanwhile.
+//
+//	error: no right to (CAP_SYS_NICE)
+func FavourLess(pid int) error { return favour(pid, niceLess, niceLess) }
+
+// favour gives the threads of a process the nice value other, its pollers poll.
+func favour(pid, other, poll int, pollers ...int) error {
 	if pid == 0 {
 		pid = os.Getpid()
 	}
 	if sid, err := unix.Getsid(pid); err == nil && sid == pid {
 		// Without the file there are no such groups, and without the right to the values
 		// below cannot be set either.
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceOther)), 0)
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(other)), 0)
 	}
 	tids, err := threads(pid)
 	if err != nil {
 		return err
 	}
 	for _, tid := range tids {
-		nice := niceOther
+		nice := other
 		if slices.Contains(pollers, tid) {
-			nice = nicePoll
+			nice = poll
 		}
 		if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil && err != unix.ESRCH {
 			return fmt.Errorf("priority of thread %d of process %d: %w", tid, pid, err)
