@@ -12,6 +12,7 @@ import (
 
 	"baton/dataplane/worker"
 	"baton/upgrade/handover"
+	"baton/upgrade/relay"
 	"baton/upgrade/wire"
 	"baton/vhost/proto"
 )
@@ -193,6 +194,7 @@ func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
 	ports, _ := k.take(true)
 	beat := time.NewTicker(handover.BeatEvery)
 	defer beat.Stop()
+	defer relay.Urgent()() // who is not heard for want of a CPU counts as stuck
 	var last []worker.Beat
 	for ready := false; ; {
 		if err := k.putAll(ctx, s, ports); err != nil {

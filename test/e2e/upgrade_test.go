@@ -98,7 +98,7 @@ func TestUpgrade(t *testing.T) {
 // TestStandby kills the process that forwards, again and again: its standby goes on, and the
 // guest sees no change of its links.
 func TestStandby(t *testing.T) {
-	r := newUpgradeRig(t, "standby: true")
+	r := newUpgradeRig(t, "standby: true", "watchdog: 20s") // on a machine that others use too
 	ready := func() {
 		t.Helper()
 		waitFor(t, r.c, "the standby", func() bool {

@@ -60,7 +60,7 @@ func (s *Standby) run(seen <-chan struct{}) error {
 		if s.Dead() {
 			return ErrOrphaned
 		}
-		sec, err := s.Conn.Receive()
+		sec, err := s.receive()
 		if err != nil {
 			return s.end(err)
 		}
@@ -88,6 +88,20 @@ func (s *Standby) run(seen <-chan struct{}) error {
 			return errors.New(answer.Error)
 		}
 	}
+}
+
+// lastLook is how long a keeper that seems silent is listened to once more: it may be this
+// process that had no CPU, and what it has not heard lies in the socket.
+const lastLook = BeatEvery
+
+// receive waits for a section until the keeper counts as stuck.
+func (s *Standby) receive() (wire.Section, error) {
+	sec, err := s.Conn.Receive()
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || s.Dead() {
+		return sec, err
+	}
+	_ = s.Conn.SetDeadline(time.Now().Add(lastLook))
+	return s.Conn.Receive()
 }
 
 // end makes sure that the keeper is dead.

@@ -190,10 +190,7 @@ func (g *Gate) Give() error {
 			return err
 		}
 	}
-	return urgent(g.give)
-}
-
-func (g *Gate) give() error {
+	defer Urgent()()
 	g.Settle()
 	g.spill.Store(true)
 	g.Enable(g.Enabled())
@@ -237,10 +234,7 @@ const spinFor = 2 * time.Millisecond
 //	error: ErrNotPassed until limit, and the gate holds on; the device's, and then the port
 //	is this process' and stands still
 func (g *Gate) Take(limit time.Duration) error {
-	return urgent(func() error { return g.take(limit) })
-}
-
-func (g *Gate) take(limit time.Duration) error {
+	defer Urgent()()
 	begun := Now()
 	for !g.Have() {
 		waited := time.Duration(Now() - begun)
