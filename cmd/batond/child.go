@@ -114,22 +114,52 @@ func (p *child) kill(polite bool) {
 	<-p.exited
 }
 
-// inherited is the socket that a process got by its flag.
+// inherited is the socket that a process got by its flag, and a descriptor of the process that
+// started it.
 //
-//	error: there is none
-func inherited(flag string, fd int) (*wire.Conn, error) {
+//	error: there is none; that process is gone
+func inherited(flag string, fd int) (_ *wire.Conn, parent int, err error) {
 	f := os.NewFile(uintptr(fd), "inherited")
 	c, err := net.FileConn(f)
 	f.Close()
 	if err != nil {
-		return nil, fmt.Errorf("%s%d: %w: batond sets this itself", flag, fd, err)
+		return nil, -1, fmt.Errorf("%s%d: %w: batond sets this itself", flag, fd, err)
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("%s%d: no unix socket: batond sets this itself", flag, fd)
+		return nil, -1, fmt.Errorf("%s%d: no unix socket: batond sets this itself", flag, fd)
 	}
-	return wire.NewConn(u)
+	if parent, err = parentOf(u); err != nil {
+		c.Close()
+		return nil, -1, err
+	}
+	conn, err := wire.NewConn(u)
+	return conn, parent, err
+}
+
+// parentOf is a descriptor of the process that made a socket and started this one.
+//
+//	error: it is gone; then another one counts as this one's parent
+func parentOf(u *net.UnixConn) (fd int, err error) {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var made *unix.Ucred
+	bad := raw.Control(func(fd uintptr) { made, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(bad, err); err != nil {
+		return -1, fmt.Errorf("the process that started this one: %w", err)
+	}
+	pid := os.Getppid()
+	if fd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return -1, fmt.Errorf("the process that started this one: %w", err)
+	}
+	if int(made.Pid) != pid || os.Getppid() != pid {
+		unix.Close(fd)
+		return -1, errors.New("the process that started this one is gone")
+	}
+	return fd, nil
 }
 
 // rawFD is f's descriptor, valid while f is open. Unlike os.File.Fd it leaves the mode of

@@ -206,7 +206,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, aside bool) (err
 			h.agent.PortChanged(h.target.status(name, openflow.PortStatus_EVENT_CHANGED))
 		},
 	}
-	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests, onRules: h.keeper.rulesChanged}
+	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}
 	return nil
 }
 
@@ -226,7 +226,7 @@ func (h *host) newAgent(tlsConfig *tls.Config) (err error) {
 	h.agent, err = agent.New(agent.Config{
 		Target: h.target, Host: s.Host, Software: cli.Version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
 		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
-		Log: h.loggers.part("agent"),
+		Log: h.loggers.part("agent"), Applied: h.keeper.rulesChanged,
 	})
 	return err
 }

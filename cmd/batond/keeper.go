@@ -191,12 +191,17 @@ func (k *keeper) keep(ctx context.Context) error {
 //
 //	error: nil if ctx ended it
 func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
-	ports, _ := k.take(true)
+	ports, rules := k.take(true)
 	beat := time.NewTicker(handover.BeatEvery)
 	defer beat.Stop()
 	defer relay.Urgent()() // who is not heard for want of a CPU counts as stuck
 	var last []worker.Beat
 	for ready := false; ; {
+		if rules {
+			if err := k.putRules(s); err != nil {
+				return err
+			}
+		}
 		if err := k.putAll(ctx, s, ports); err != nil {
 			return err
 		}
@@ -205,21 +210,12 @@ func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
 			k.set(standbyReady)
 			k.log.Info("the standby has everything", "ports", len(ports))
 		}
-		ports = nil
+		ports, rules = nil, false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-k.wake:
-			var rules bool
-			if ports, rules = k.take(false); rules {
-				all, err := k.h.agent.Export()
-				if err == nil {
-					err = s.Rules(wire.Section{Tag: tagRules, Payload: all})
-				}
-				if err != nil {
-					return err
-				}
-			}
+			ports, rules = k.take(false)
 		case <-beat.C:
 			now := k.h.pool.Beats()
 			if moved(last, now) {
@@ -259,6 +255,15 @@ func (k *keeper) begin(s *handover.Keeper) error {
 		return err
 	}
 	return s.Begin(first, wire.Section{Tag: tagRules, Payload: rules})
+}
+
+// putRules tells the standby of all rules.
+func (k *keeper) putRules(s *handover.Keeper) error {
+	all, err := k.h.agent.Export()
+	if err == nil {
+		err = s.Rules(wire.Section{Tag: tagRules, Payload: all})
+	}
+	return err
 }
 
 // putAll tells the standby of ports, of those that are gone too.

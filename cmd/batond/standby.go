@@ -23,6 +23,7 @@ type standing struct {
 	taking
 	board   atomic.Pointer[lease.Board] // of the other process' workers
 	workers int
+	early   map[string]wire.Section // states of ports whose bindings have not come
 }
 
 // standBy has everything that the process at the other end of the socket has, and when that
@@ -30,14 +31,11 @@ type standing struct {
 //
 //	error: errCalledOff: the other process has ended as it should, and nothing is this one's
 func (h *host) standBy(ctx context.Context, fd int) error {
-	conn, err := inherited(standbyFlag, fd)
+	conn, parent, err := inherited(standbyFlag, fd)
 	if err != nil {
 		return err
 	}
-	t := &standing{taking: taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}}
-	if t.parent, err = parentFD(); err != nil {
-		return err
-	}
+	t := &standing{taking: taking{h: h, ctx: ctx, conn: conn, parent: parent, ports: map[string]*guestPort{}}, early: map[string]wire.Section{}}
 	if _, err := conn.Accept(program(), known()); err != nil {
 		return err
 	}
@@ -86,6 +84,14 @@ func closeAll(files []int) {
 
 // put makes a port's device, or another one in its place.
 func (t *standing) put(name string, sec wire.Section) error {
+	if was, ok := t.early[name]; ok {
+		was.Close()
+		delete(t.early, name)
+	}
+	if _, ok := t.h.pipe.Snapshot().Binding(name); !ok {
+		t.early[name] = sec // the other process makes ports before it says what they are for
+		return nil
+	}
 	was := t.ports[name]
 	d, err := t.restore(name, sec)
 	if err != nil {
@@ -105,6 +111,10 @@ func (t *standing) put(name string, sec wire.Section) error {
 }
 
 func (t *standing) drop(name string) error {
+	if sec, ok := t.early[name]; ok {
+		sec.Close()
+		delete(t.early, name)
+	}
 	if t.ports[name] != nil {
 		delete(t.ports, name)
 		t.h.guests.remove(name)
@@ -112,7 +122,21 @@ func (t *standing) drop(name string) error {
 	return nil
 }
 
-func (t *standing) rules(sec wire.Section) error { return t.h.agent.Import(sec.Payload) }
+// rules puts all rules in the place of those that are there, and makes the ports that waited for
+// them.
+func (t *standing) rules(sec wire.Section) error {
+	if err := t.h.agent.Import(sec.Payload); err != nil {
+		return err
+	}
+	early := t.early
+	t.early = map[string]wire.Section{}
+	for name, sec := range early {
+		if err := t.put(name, sec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // dead reports whether all workers of the other process are.
 func (t *standing) dead() bool {
@@ -171,6 +195,9 @@ func (t *standing) succeed() error {
 	}
 	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took,
 		"wire_took", time.Duration(relay.Now()-begun))
+	for _, sec := range t.early { // their bindings went with that process: the controller tells of them
+		sec.Close()
+	}
 	v := hostapi.Upgrade{
 		State: hostapi.UpgradeDone, Phase: "takeover", From: program(), To: program(), TotalS: took.Seconds(),
 		Started: time.Now().UTC().Format(time.RFC3339), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
@@ -179,6 +206,7 @@ func (t *standing) succeed() error {
 	if err := t.board.Load().Close(); err != nil {
 		t.h.loggers.root.Warn("the leases of the process that is dead", "error", err)
 	}
+	t.bury()
 	if err := t.own(); err != nil {
 		return err
 	}

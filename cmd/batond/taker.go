@@ -17,6 +17,7 @@ import (
 	"baton/upgrade/relay"
 	"baton/upgrade/wire"
 	"baton/vhost/netdev"
+	"baton/vhost/proto"
 )
 
 // taking is a process that takes over from another one.
@@ -47,14 +48,11 @@ var errCalledOff = errors.New("nothing was taken over")
 //	error: errCalledOff: nothing is this process'. Any other: the other process may take back
 //	what it gave at any moment, so that this one must end at once
 func (h *host) takeOver(ctx context.Context, fd int) error {
-	conn, err := inherited(takeoverFlag, fd)
+	conn, parent, err := inherited(takeoverFlag, fd)
 	if err != nil {
 		return err
 	}
-	t := &taking{h: h, ctx: ctx, conn: conn, ports: map[string]*guestPort{}}
-	if t.parent, err = parentFD(); err != nil {
-		return err
-	}
+	t := &taking{h: h, ctx: ctx, conn: conn, parent: parent, ports: map[string]*guestPort{}}
 	from, err := t.conn.Accept(program(), known())
 	if err != nil {
 		return err
@@ -77,15 +75,6 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	}
 	go t.farewell()
 	return nil
-}
-
-// parentFD is a descriptor of the process that started this one.
-func parentFD() (int, error) {
-	fd, err := unix.PidfdOpen(os.Getppid(), 0)
-	if err != nil {
-		return -1, fmt.Errorf("the process that started this one: %w", err)
-	}
-	return fd, nil
 }
 
 // begin brings everything up but the ports.
@@ -247,6 +236,20 @@ func (t *taking) end(all []wire.Section) error {
 	return t.own()
 }
 
+// bury waits until the process that was here, which is dying, has let go of all that it had: in
+// server mode its sockets' paths among them, which are to be listened on here.
+func (t *taking) bury() {
+	if t.h.guests.mode != proto.ModeServer {
+		return
+	}
+	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+	for fds := []unix.PollFd{{Fd: int32(t.parent), Events: unix.POLLIN}}; ; {
+		if _, err := unix.Poll(fds, int(endLimit.Milliseconds())); err != unix.EINTR {
+			return
+		}
+	}
+}
+
 // own has the sessions served and questions answered. It may come once.
 func (t *taking) own() error {
 	for _, p := range t.ports {
@@ -340,6 +343,7 @@ func (t *taking) orphaned() error {
 	t.h.upgrader.last = hostapi.Upgrade{
 		State: hostapi.UpgradeDone, Phase: handover.PhaseDone, From: t.from, To: program(), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
 	}
+	t.bury()
 	if err := t.own(); err != nil {
 		return err
 	}

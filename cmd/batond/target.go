@@ -22,8 +22,6 @@ type target struct {
 
 	mu    sync.RWMutex // an upgrade holds it: rules stay as they were given away
 	ended atomic.Bool  // given away for good
-
-	onRules func() // they have changed; must not wait
 }
 
 // errEnded is the answer to changes that came for a process that is no more.
@@ -41,7 +39,6 @@ func (t *target) Apply(c flow.Change) error {
 	if _, err := t.pipe.Apply(c); err != nil {
 		return err
 	}
-	t.onRules()
 	if bindings {
 		t.guests.reconcile(t.ctx, t.pipe.Snapshot().Bindings())
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	TLS         *tls.Config
 	Insecure    bool   // allow TCP beyond this machine without TLS
 	Checkpoint  string // path of the checkpoint file; empty = none
+	Applied     func() // Export has changed; must not wait; nil: nobody asks
 
 	// Intervals; zero = the default.
 	EchoInterval       time.Duration // openflow.DefaultEchoInterval

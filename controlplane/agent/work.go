@@ -68,6 +68,9 @@ func (a *Agent) apply(b openflow.Bundle) error {
 	a.status.EntriesReceived += n
 	a.mu.Unlock()
 	signal(a.saved)
+	if a.cfg.Applied != nil {
+		a.cfg.Applied()
+	}
 	a.log.Debug("bundle applied", "revision", b.Revision, "entries", n, "replace", c.Replace)
 	return nil
 }
