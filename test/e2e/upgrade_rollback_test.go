@@ -90,16 +90,21 @@ func TestUpgradeNewDies(t *testing.T) {
 // TestUpgradeOldDies kills the old process while the new one has some of the ports: the new one
 // goes on with all.
 func TestUpgradeOldDies(t *testing.T) {
-	r := newHandRig(t, handConfig{idle: 4})
-	r.flow()
-	r.begin()
-	must(t, r.h1.Proc.Signal(syscall.SIGKILL))
-	v := r.succeeded()
-	t.Logf("%+v", v)
-	r.sessions()
-	r.crashed(inDead)
-	r.flow()
-	r.upgrade(hostapi.UpgradeRequest{})
-	r.whole()
-	checkBooks(t, r.h1, r.h2)
+	for name, cfg := range map[string]handConfig{"client": {idle: 4}, "server": {idle: 4, server: true}} {
+		t.Run(name, func(t *testing.T) {
+			r := newHandRig(t, cfg)
+			r.flow()
+			r.begin()
+			must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+			if v := r.succeeded(); v.State != hostapi.UpgradeDone || len(v.Ports) != len(r.ports) || v.Error == "" {
+				t.Errorf("the new process tells of %+v", v)
+			}
+			r.sessions()
+			r.crashed(inDead)
+			r.flow()
+			r.upgrade(hostapi.UpgradeRequest{})
+			r.whole()
+			checkBooks(t, r.h1, r.h2)
+		})
+	}
 }

@@ -1,0 +1,153 @@
+package e2e_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"baton/hostapi"
+)
+
+// Lines of host1's configuration for a standby: one that finds out soon that the process which
+// forwards is stuck, and one that is patient on a machine that others use too.
+var (
+	hastyStandby = []string{"standby: true", "watchdog: 1s"}
+	standbyLines = []string{"standby: true", "watchdog: 5s"}
+)
+
+// TestStandbyCrashes ends the process that forwards in each way that there is, twice: its standby
+// goes on and has a standby of its own, no session ends, and nothing but what was in the dead
+// process is lost.
+func TestStandbyCrashes(t *testing.T) {
+	for _, k := range []struct {
+		name   string
+		signal syscall.Signal
+		most   uint64 // datagrams of a stream, in two crashes
+		server bool
+	}{
+		{"killed", syscall.SIGKILL, 2 * inDead, false}, {"server killed", syscall.SIGKILL, 2 * inDead, true},
+		// The runtime writes all stacks first.
+		{"fault", syscall.SIGSEGV, 4 * inDead, false}, {"abort", syscall.SIGABRT, 4 * inDead, false}, {"quit", syscall.SIGQUIT, 4 * inDead, false},
+		// The watchdog's time, and that of a busy machine.
+		{"stuck", syscall.SIGSTOP, 14 * inDead, false}, {"server stuck", syscall.SIGSTOP, 14 * inDead, true},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			cfg := handConfig{more: standbyLines, server: k.server}
+			if k.signal == syscall.SIGSTOP {
+				cfg.more = hastyStandby
+			}
+			r := newHandRig(t, cfg)
+			r.flow()
+			for range 2 {
+				r.ready()
+				was := usedDevice(t, r)
+				must(t, r.h1.Proc.Signal(k.signal))
+				v := r.succeeded()
+				t.Logf("went on in %.1f ms", 1e3*v.TotalS)
+				if v.State != hostapi.UpgradeDone || v.Phase != "takeover" || v.Error == "" {
+					t.Errorf("the new process tells of %+v", v)
+				}
+				if now := usedDevice(t, r); now == was {
+					t.Errorf("the wire is reached by %s as before", now)
+				}
+				eachMore(r.streams, 50)
+			}
+			r.ready()
+			r.sessions()
+			r.crashed(k.most)
+			r.flow()
+			r.whole()
+			checkBooks(t, r.h1, r.h2)
+		})
+	}
+}
+
+// usedDevice is what the host's batond reaches the wire by.
+func usedDevice(t *testing.T, r *handRig) string {
+	t.Helper()
+	name, _, _ := strings.Cut(portOf(t, r.h1, "underlay").Detail, ",")
+	return name
+}
+
+// TestStandbyDies ends a standby in each way: the process that forwards goes on as if nothing
+// were, and has another one soon.
+func TestStandbyDies(t *testing.T) {
+	r := newHandRig(t, handConfig{more: standbyLines})
+	r.flow()
+	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
+		r.ready()
+		was := child(t, r.h1, "--standby-of=")
+		signal(t, was, s)
+		waitFor(t, r.c, "another standby", func() bool {
+			all := children(r.h1, "--standby-of=")
+			return len(all) == 1 && all[0] != was
+		})
+	}
+	r.ready()
+	r.sessions()
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
+}
+
+// TestStandbyUpgrade hands a host over that has a standby: that one ends for it, and the new
+// process has one of its own, with which it survives a crash.
+func TestStandbyUpgrade(t *testing.T) {
+	for name, cfg := range map[string]handConfig{"client": {more: standbyLines}, "server": {more: standbyLines, server: true}} {
+		t.Run(name, func(t *testing.T) {
+			r := newHandRig(t, cfg)
+			r.flow()
+			for range 2 {
+				r.ready()
+				r.upgrade(hostapi.UpgradeRequest{})
+				r.ready()
+			}
+			must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{DryRun: true}))
+			if v := r.ended(); v.State != hostapi.UpgradeChecked {
+				t.Errorf("dry run: %+v", v)
+			}
+			r.ready()
+			r.sessions()
+			r.whole()
+			r.flow()
+			must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+			r.succeeded()
+			r.sessions()
+			r.crashed(inDead)
+		})
+	}
+}
+
+// TestStandbyEnds ends batond as an operator does, with its standby ready, and while it is just
+// starting: all processes end, none takes over.
+func TestStandbyEnds(t *testing.T) {
+	for _, ready := range []bool{true, false} {
+		r := newHandRig(t, handConfig{more: standbyLines})
+		if ready {
+			r.ready()
+		}
+		var kids []int
+		waitFor(t, r.c, "a standby's process", func() bool {
+			kids = children(r.h1, "--standby-of=")
+			return len(kids) > 0
+		})
+		must(t, r.h1.Proc.Signal(syscall.SIGTERM))
+		code, err := r.h1.Proc.WaitExit(waitLimit)
+		must(t, err)
+		if code != 0 || !gone(kids) {
+			t.Errorf("ready %v: batond ended with %d, its standby %v is gone: %v", ready, code, kids, gone(kids))
+		}
+		if strings.Contains(r.h1.Proc.Log(), "[ERROR]") {
+			t.Errorf("ready %v: an error in\n%s", ready, r.h1.Proc.LogTail(20))
+		}
+	}
+}
+
+// gone reports whether none of the processes is there any more.
+func gone(pids []int) bool {
+	for _, pid := range pids {
+		if syscall.Kill(pid, 0) == nil {
+			return false
+		}
+	}
+	return true
+}
