@@ -88,7 +88,7 @@ func (p *child) offer(ctx context.Context) (string, error) {
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		err = fmt.Errorf("it ended (%v) before it answered: the log has its last lines", p.cmd.ProcessState)
 	}
 	return to, fmt.Errorf("binary %s: %w", p.cmd.Path, err)

@@ -134,7 +134,7 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 	u.cancel = nil
 	switch {
 	case errors.Is(err, handover.ErrDryRun):
-		u.last.State = "checked"
+		u.last.State, u.last.Phase = hostapi.UpgradeChecked, handover.PhaseDone
 	case err != nil:
 		u.last.State, u.last.Error = "rolled_back", err.Error()
 		if g.failed != nil {
