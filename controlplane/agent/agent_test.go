@@ -364,3 +364,49 @@ func FuzzLoadCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// What an agent has applied goes to one in another process, which has the checkpoints from then on.
+func TestExport_Import(t *testing.T) {
+	path, want := checkpointed(t)
+	old, _, stop := start(t, func(c *agent.Config) { c.Checkpoint = path })
+	agenttest.Eventually(t, "restored", func() error {
+		return agenttest.Want(old.Status().Digest == want, "%+v", old.Status())
+	})
+	state, err := old.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := &agenttest.Target{}
+	heir, err := agent.New(agent.Config{Target: target, Host: "h1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := heir.Import(state); err != nil || target.Digest() != want || heir.Status().Digest != want || heir.Status().Revision != 3 {
+		t.Errorf("imported %+v: %v", heir.Status(), err)
+	}
+	old.Leave(true)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	stop() // the last checkpoint would come now
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the agent that left wrote a checkpoint: %v", err)
+	}
+	for name, state := range map[string][]byte{"nothing": nil, "no state": []byte("BATON"), "cut": state[:len(state)-1]} {
+		target := &agenttest.Target{}
+		a, err := agent.New(agent.Config{Target: target, Host: "h1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Import(state); err == nil || target.Digest().Entries != 0 {
+			t.Errorf("%s: imported %v, %d entries", name, err, target.Digest().Entries)
+		}
+	}
+	other, err := agent.New(agent.Config{Target: &agenttest.Target{}, Host: "h2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Import(state); err == nil || !strings.Contains(err.Error(), `"h1"`) {
+		t.Errorf("another host's: %v", err)
+	}
+}

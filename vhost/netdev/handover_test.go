@@ -293,3 +293,28 @@ func TestHandover_log(t *testing.T) {
 	g.ok(g.dev.Close())
 	g.dev = old
 }
+
+// BenchmarkResume is how long a guest waits for the device that goes on for it: two rings.
+func BenchmarkResume(b *testing.B) {
+	g := newRig(b, nil)
+	g.connect(modern)
+	first := g.dev
+	b.StopTimer()
+	for range b.N {
+		d, err := netdev.Restore(netdev.Config{Name: "vm1", QueuePairs: 1}, sent(b, g.dev.State()))
+		g.ok(err)
+		g.dev.Suspend()
+		words := g.dev.Words()
+		b.StartTimer()
+		g.ok(d.Resume(words))
+		b.StopTimer()
+		if g.dev != first {
+			g.ok(g.dev.Close())
+		}
+		g.dev = d
+	}
+	if g.dev != first {
+		g.ok(g.dev.Close())
+	}
+	g.dev = first
+}

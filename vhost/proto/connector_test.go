@@ -457,3 +457,36 @@ func TestConnectorDetach(t *testing.T) {
 		t.Errorf("%v, %v", a, err)
 	}
 }
+
+// TestConnectorShare: a duplicate of the socket is all that another process needs to go on
+// when this one is gone, and the session does not notice it.
+func TestConnectorShare(t *testing.T) {
+	noFDLeak(t)
+	path := filepath.Join(t.TempDir(), "s")
+	old := connect(t, proto.Config{Path: path, Mode: proto.ModeServer})
+	if a, err := old.Share(); a != nil || err != nil {
+		t.Fatalf("nobody is connected: %v, %v", a, err)
+	}
+	sock, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	talk(t, sock)
+	shared, err := old.Share()
+	if err != nil || shared == nil {
+		t.Fatalf("%v, %v", shared, err)
+	}
+	talk(t, sock)
+	gone, err := old.Detach(context.Background()) // without a hang-up, as a process dies
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(gone.FD)
+	<-old.Done()
+	dev := newRecorder()
+	connect(t, proto.Config{Path: path, Mode: proto.ModeServer, Adopted: shared, Backend: dev})
+	talk(t, sock)
+	sock.Close()
+	eventually(t, "session ends", func() bool { return dev.disconnects() == 1 })
+}
