@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -30,6 +31,9 @@ type child struct {
 //
 //	error: names the binary
 func startChild(binary, flag string) (*child, error) {
+	if err := keepFDs(); err != nil {
+		return nil, err
+	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -63,6 +67,15 @@ func startChild(binary, flag string) (*child, error) {
 		_ = p.cmd.Wait() // what it died of, it has logged
 	}()
 	return p, nil
+}
+
+// keepFDs has no process that this one starts inherit descriptors: DPDK's are open to that by
+// default, and who has them keeps the huge pages and the device of a process that is gone.
+func keepFDs() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close_range: %w: an upgrade and a standby need Linux 5.11 or newer", err)
+	}
+	return nil
 }
 
 // The flags by which a process is told its part.

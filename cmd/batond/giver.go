@@ -252,6 +252,9 @@ func checkBinary(path string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("binary %s: give an absolute path", path)
 	}
+	if err := keepFDs(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
