@@ -59,7 +59,7 @@ type Giver struct {
 	// DryRun ends with ErrDryRun where a port would move.
 	DryRun bool
 	// Canary is how many ports go first, and are looked at for CanaryTime before the others
-	// follow; healthy says what is wrong with one of them.
+	// follow. While it waits, the taker is asked again and again whether it is well.
 	Canary     int
 	CanaryTime time.Duration
 	// Pause is the least time between two ports.
