@@ -359,7 +359,8 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 	if err := g.h.pool.AddPort(g.link.Inbox(), worker.PortOptions{}); err != nil {
 		return err
 	}
-	set := setup{Host: g.h.settings.Host, Device: g.h.settings.device(g.h.under.which), Shape: g.area.Shape()}
+	set := g.h.setup()
+	set.Shape = g.area.Shape()
 	for i, p := range g.ports {
 		name := p.binding.Name
 		set.Ports = append(set.Ports, setupPort{name, p.device.NumQueues()})

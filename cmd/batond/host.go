@@ -41,7 +41,8 @@ type host struct {
 	api      *hostapi.Server
 	upgrader *upgrader
 	keeper   *keeper
-	board    *lease.Board // of the workers; nil without standby
+	board    *lease.Board     // of the workers; nil without standby
+	owners   map[string][]int // of the queues of ports that come from another process
 	started  time.Time
 }
 
@@ -122,7 +123,7 @@ func (h *host) start(ctx context.Context) (err error) {
 	if h.under, err = openUnderlay(s, 0, h.loggers.part("dpdk")); err != nil {
 		return err
 	}
-	if err := h.startWorkers(ctx, h.under.nic, false); err != nil {
+	if err := h.startWorkers(ctx, h.under.nic, nil); err != nil {
 		return err
 	}
 	if err := h.under.take(0); err != nil {
@@ -165,17 +166,20 @@ func (h *host) received() (n uint64) {
 	return n
 }
 
-// startWorkers starts them, with nic as the port to the wire; aside of their CPUs where another
-// process' run.
-func (h *host) startWorkers(ctx context.Context, nic port.Port, aside bool) (err error) {
+// startWorkers starts them, with nic as the port to the wire. With set they begin beside another
+// process' workers, whose flows they are to have.
+func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err error) {
 	s := h.settings
 	h.pipe = pipeline.New()
 	cfg := worker.Config{
 		Workers: len(s.Workers.CPUs), CPUs: s.Workers.CPUs, Source: h.under.pool, Pipeline: h.pipe, Endpoint: h.under.vtep,
-		Aside: aside, BusyPoll: s.Workers.BusyPoll, Spin: s.Workers.Spin, Poll: s.Workers.PollInterval, MaxFlows: s.Workers.Flows,
+		BusyPoll: s.Workers.BusyPoll, Spin: s.Workers.Spin, Poll: s.Workers.PollInterval, MaxFlows: s.Workers.Flows,
 	}
 	if !s.Workers.Pin {
 		cfg.CPUs, cfg.Unlocked = nil, true
+	}
+	if set != nil {
+		cfg.Aside, cfg.Seed, h.owners = true, set.Seed, set.Owners
 	}
 	if s.Standby {
 		if h.board, err = lease.New(); err != nil {
@@ -190,7 +194,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, aside bool) (err
 		return err
 	}
 	tellPreempted(h.loggers.part("worker"), h.pool.Preempted())
-	if err := h.pool.AddPort(nic, worker.PortOptions{Underlay: true}); err != nil {
+	if err := h.pool.AddPort(nic, worker.PortOptions{Underlay: true, Owners: h.owners[underlayPort]}); err != nil {
 		return err
 	}
 	mode := proto.ModeClient
@@ -208,6 +212,15 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, aside bool) (err
 	}
 	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}
 	return nil
+}
+
+// setup is what another process needs before any port.
+func (h *host) setup() setup {
+	s := setup{Host: h.settings.Host, Device: h.settings.device(h.under.which), Seed: h.pool.Seed(), Owners: map[string][]int{}}
+	for _, p := range h.pool.Ports() {
+		s.Owners[p.Name] = p.Workers
+	}
+	return s
 }
 
 // hold is a worker's lease of life, see lease.

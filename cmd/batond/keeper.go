@@ -249,7 +249,8 @@ func (k *keeper) begin(s *handover.Keeper) error {
 	if err != nil {
 		return err
 	}
-	set := setup{Host: k.h.settings.Host, Device: k.h.settings.device(k.h.under.which), Workers: len(k.h.settings.Workers.CPUs)}
+	set := k.h.setup()
+	set.Workers = len(k.h.settings.Workers.CPUs)
 	first, err := section(tagSetup, set, rawFD(k.h.board.File()), rawFD(k.h.lock), rawFD(listener))
 	if err != nil {
 		return err

@@ -53,6 +53,9 @@ func program() string { return "batond " + cli.Version }
 type setup struct {
 	Host   string `json:"host"`
 	Device string `json:"device"` // that is in use
+	// Flows stay with their workers, queues and tunnels' source ports.
+	Seed   uint64           `json:"seed"`
+	Owners map[string][]int `json:"owners"` // worker of each queue, by port, that of the wire too
 	// For an upgrade.
 	Shape relay.Shape `json:"shape"`
 	Ports []setupPort `json:"ports"` // by number

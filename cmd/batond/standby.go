@@ -99,7 +99,7 @@ func (t *standing) put(name string, sec wire.Section) error {
 	}
 	pool := t.h.pool
 	if was == nil {
-		return pool.AddPort(d, worker.PortOptions{})
+		return pool.AddPort(d, worker.PortOptions{}) // its flows are cut off when it takes over
 	}
 	if err := pool.ReplacePort(name, d); err != nil {
 		return err
@@ -181,11 +181,16 @@ func (t *standing) kill() {
 // succeed goes on in the place of the process that is dead.
 func (t *standing) succeed() error {
 	begun := relay.Now()
-	t.valve.Open()
+	t.valve.Hold()
 	// What moves the wire's traffic may wait for others, as a bridge's kernel lock is everybody's; the
 	// VMs do not wait for it.
 	steered := make(chan error, 1)
 	go func() { steered <- t.h.under.take(t.h.under.which) }()
+	// First all can receive, then they send.
+	for _, p := range t.ports {
+		p.device.ResumeLostReceive()
+	}
+	t.valve.Open()
 	for _, p := range t.ports {
 		p.device.ResumeLost()
 	}

@@ -121,7 +121,7 @@ func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
 		return err
 	}
 	t.valve = relay.NewValve(h.under.nic)
-	if err := h.startWorkers(t.ctx, t.valve, true); err != nil {
+	if err := h.startWorkers(t.ctx, t.valve, set); err != nil {
 		return err
 	}
 	h.guests.freeze(true)
@@ -155,7 +155,7 @@ func (t *taking) gate(set *setup) error {
 		}
 		g, err := t.link.Gate(p.Name, i, p.Pairs, nil)
 		if err == nil {
-			err = t.h.pool.AddPort(g, worker.PortOptions{})
+			err = t.h.pool.AddPort(g, worker.PortOptions{Owners: set.Owners[p.Name]})
 		}
 		if err != nil {
 			return err
@@ -209,6 +209,7 @@ func (t *taking) running(name string) int { return t.ports[name].device.Running(
 
 func (t *taking) steer() error {
 	t.valve.Hold()
+	t.h.pool.Quiesce() // no worker is about to drop what is the traffic already
 	return t.h.under.take(t.h.under.which)
 }
 

@@ -37,6 +37,11 @@ type Config struct {
 	Poll     time.Duration // longest sleep while some port must be polled
 	MaxPoll  time.Duration // to which Poll backs off while nothing comes
 
+	// Seed is that of the flows' hashes, by which a flow is sent to one of a port's queues and its
+	// tunnel's source port is chosen; 0: a random one. Workers that take over from others' have theirs
+	// (Pool.Seed), so that flows stay where they are.
+	Seed uint64
+
 	// Aside keeps the workers off CPUs until Pool.Place, if the process may use others: there another
 	// process' workers run, from which these take over.
 	Aside bool

@@ -7,7 +7,7 @@ import (
 )
 
 // aside are the CPUs that the process may use, but for those of the workers; those if there are
-// no others.
+// not more others than workers: they would wait there for all that is not a worker.
 func (p *Pool) aside() (set unix.CPUSet) {
 	for _, cpu := range p.cfg.CPUs {
 		set.Set(cpu)
@@ -16,7 +16,7 @@ func (p *Pool) aside() (set unix.CPUSet) {
 	for _, cpu := range p.cfg.CPUs {
 		others.Clear(cpu)
 	}
-	if others.Count() > 0 {
+	if others.Count() > len(p.cfg.CPUs) {
 		return others
 	}
 	return set

@@ -23,6 +23,7 @@ func TestPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.allowed.Set(2) // as if there were three
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -49,5 +50,19 @@ func TestPlace(t *testing.T) {
 	}
 	if err := src.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// With one CPU beside a worker's it begins on its own: all the rest of the host is on the other.
+func TestPlace_fewCPUs(t *testing.T) {
+	p := &Pool{cfg: Config{CPUs: []int{0}}}
+	p.allowed.Set(0)
+	p.allowed.Set(1)
+	if set := p.aside(); !set.IsSet(0) || set.IsSet(1) {
+		t.Errorf("CPUs %v", set)
+	}
+	p.allowed.Set(2)
+	if set := p.aside(); set.IsSet(0) || !set.IsSet(1) || !set.IsSet(2) {
+		t.Errorf("CPUs %v", set)
 	}
 }

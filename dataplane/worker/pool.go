@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ func New(cfg Config) (*Pool, error) {
 		}
 	}
 	cyclesPerSecond()
-	p := &Pool{cfg: cfg, seed: rand.Uint64(), punts: make(chan Punt, cfg.Punts), carried: map[string]Totals{}}
+	p := &Pool{cfg: cfg, seed: cmp.Or(cfg.Seed, rand.Uint64()), punts: make(chan Punt, cfg.Punts), carried: map[string]Totals{}}
 	if err := unix.SchedGetaffinity(0, &p.allowed); err != nil {
 		return nil, fmt.Errorf("workers: sched_getaffinity: %w", err)
 	}
@@ -147,8 +148,13 @@ func (p *Pool) Preempted() error {
 	return p.preempted
 }
 
+// Seed is that of the flows' hashes, see Config.Seed.
+func (p *Pool) Seed() uint64 { return p.seed }
+
 // PortOptions say how a port is used.
 type PortOptions struct {
+	// Owners is the worker of each queue; nil: they are spread. See PortStats.Workers.
+	Owners []int
 	// Underlay is for the port to the wire: its frames are outer frames, and
 	// tunnels leave by it. A port of KindNIC always is one.
 	Underlay bool
@@ -173,11 +179,18 @@ func (p *Pool) AddPort(pt port.Port, o PortOptions) error {
 	if num < 1 || num > MaxQueues {
 		return fmt.Errorf("port %s: %d queues: want 1 to %d", name, num, MaxQueues)
 	}
+	owners := o.Owners
+	if owners == nil {
+		owners = next.assign(num, len(p.workers))
+	}
+	if len(owners) != num || slices.ContainsFunc(owners, func(w int) bool { return w < 0 || w >= len(p.workers) }) {
+		return fmt.Errorf("port %s: owners %v of %d queues: want one of %d workers for each", name, owners, num, len(p.workers))
+	}
 	at := next.free()
 	if at == MaxPorts {
 		return fmt.Errorf("port %s: there are %d ports already, the most that a host can have", name, MaxPorts)
 	}
-	s := slot{port: pt, name: name, underlay: o.Underlay || pt.Kind() == port.KindNIC, owner: next.assign(num, len(p.workers))}
+	s := slot{port: pt, name: name, underlay: o.Underlay || pt.Kind() == port.KindNIC, owner: owners}
 	for i := range num {
 		s.queues = append(s.queues, pt.Queue(i))
 	}

@@ -73,6 +73,7 @@ type Device struct {
 	late      []peerfd.Late // of former reqFDs
 	connected bool
 	suspended bool // no ring starts, see Suspend
+	mute      bool // none that the guest sends by starts, see ResumeLostReceive
 	closed    bool
 	counts    Counts
 }
@@ -232,7 +233,7 @@ func (d *Device) settle() bool {
 	s := d.queues[0].rx.Load()
 	now.Up = d.ActiveQueues() > 0 && s != nil && s.enabled && s.ring.Broken() == virtq.ReasonNone
 	old := d.info.Load()
-	if d.suspended && old != nil {
+	if (d.suspended || d.mute) && old != nil {
 		now.Up = old.Up
 	}
 	d.info.Store(&now)

@@ -143,15 +143,36 @@ func (d *Device) Resume(words []uint32) error {
 func (d *Device) ResumeLost() {
 	d.mu.Lock()
 	defer d.release()
+	if !d.suspended && !d.mute {
+		return
+	}
+	d.lose()
+	d.mute = false
+	d.startAll()
+	d.unmake()
+}
+
+// ResumeLostReceive is the half of ResumeLost by which the guest receives; ResumeLost does the
+// rest. Where many devices go on, those that send first would meet some that cannot receive yet.
+func (d *Device) ResumeLostReceive() {
+	d.mu.Lock()
+	defer d.release()
 	if !d.suspended {
 		return
 	}
+	d.lose()
+	d.mute = true
+	d.startAll()
+}
+
+// lose ends the suspension: no ring that stands is known to be where it was.
+func (d *Device) lose() {
 	for _, r := range d.rings {
-		r.baseOf = ""
+		if r.live == nil {
+			r.baseOf = ""
+		}
 	}
 	d.suspended = false
-	d.startAll()
-	d.unmake()
 }
 
 // Running is the number of rings that run and are not broken: whoever goes on for another

@@ -79,7 +79,7 @@ func headerSize(features uint64) int {
 
 // ready tells whether r has all it needs to run.
 func (d *Device) ready(r *ring) bool {
-	return r.started && r.num != 0 && r.haveAddr && len(d.maps) > 0 && !d.suspended
+	return r.started && r.num != 0 && r.haveAddr && len(d.maps) > 0 && !d.suspended && !(d.mute && r.index&1 == 1)
 }
 
 // start makes r run if it is ready and does not. Caller holds mu.
