@@ -333,6 +333,8 @@ func (g *giving) give(ctx context.Context) (report map[string]handover.PortRepor
 	if g.req.Rate > 0 {
 		gv.Pause = time.Second / time.Duration(g.req.Rate)
 	}
+	g.h.pool.Share(true)
+	defer func() { g.h.pool.Share(err == nil) }() // to the end, after success
 	if err := g.gate(gv); err != nil {
 		g.child.kill(false)
 		return nil, errors.Join(err, g.ungate())

@@ -22,7 +22,13 @@ func (p *Pool) aside() (set unix.CPUSet) {
 	return set
 }
 
-// Place pins workers that were started Aside to their CPUs: those who had them have ended.
+// Share has workers that find nothing sleep at once, or no longer: those of another process have
+// their CPUs too, and wait for milliseconds for one that only polls. Workers that are Aside begin
+// so.
+func (p *Pool) Share(on bool) { p.shared.Store(on) }
+
+// Place pins workers that were started Aside to their CPUs, which they do not share any more: those
+// who had them have ended.
 //
 //	error: a CPU cannot be used any more; its worker stays where it is
 func (p *Pool) Place() error {
@@ -32,6 +38,7 @@ func (p *Pool) Place() error {
 		return nil
 	}
 	p.cfg.Aside = false
+	p.Share(false)
 	for _, w := range p.workers {
 		tid := int(w.tid.Load())
 		if w.cpu < 0 || tid == 0 {

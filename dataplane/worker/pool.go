@@ -26,6 +26,7 @@ type Pool struct {
 	workers []*Worker
 	layout  atomic.Pointer[layout]
 	punts   chan Punt
+	shared  atomic.Bool // see Share
 	allowed unix.CPUSet // to the process
 
 	mu      sync.Mutex // guards what follows, and changes of layout
@@ -57,6 +58,7 @@ func New(cfg Config) (*Pool, error) {
 	if err := unix.SchedGetaffinity(0, &p.allowed); err != nil {
 		return nil, fmt.Errorf("workers: sched_getaffinity: %w", err)
 	}
+	p.shared.Store(cfg.Aside)
 	p.layout.Store(&layout{uplink: slotDown, names: map[string]uint16{}})
 	for i := range cfg.Workers {
 		w, err := newWorker(p, i)

@@ -189,12 +189,14 @@ func (w *Worker) loop() {
 			continue
 		}
 		last = now
-		if w.pool.cfg.BusyPoll || now-lastWork < spin {
-			continue
-		}
-		if now-lastWork < endurance(busy, 2*spin, most) {
-			pause(64)
-			continue
+		if !w.pool.shared.Load() {
+			if w.pool.cfg.BusyPoll || now-lastWork < spin {
+				continue
+			}
+			if now-lastWork < endurance(busy, 2*spin, most) {
+				pause(64)
+				continue
+			}
 		}
 		w.sleep()
 		busy = 0
