@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,6 +115,40 @@ func TestStandbyUpgrade(t *testing.T) {
 			r.sessions()
 			r.crashed(inDead)
 		})
+	}
+}
+
+// TestStandbyFollows gives a host new ports and rules, by a controller that dies before batond
+// does: the standby goes on with all of them.
+func TestStandbyFollows(t *testing.T) {
+	r := newHandRig(t, handConfig{more: standbyLines})
+	r.ready()
+	var all []*liveVM
+	for i := range 3 {
+		e := endpointOf(fmt.Sprintf("vm%d", 60+i), fmt.Sprintf("10.0.1.%d", 60+i))
+		must(t, r.c.ApplyWait(fmt.Sprintf("{kind: Port, name: %s, switch: blue, ip: %v, host: host1, id: %d}", e.Name, e.IP, 60+i)))
+		v := startVM(t, r.c, r.h1, e)
+		v.waitReady()
+		r.ports, all = append(r.ports, e.Name), append(all, v)
+	}
+	must(t, r.h1.WaitPorts(r.ports...))
+	for _, v := range all {
+		v.ping("10.0.1.13", v.resolve("10.0.1.13"), 3)
+	}
+	was := stats(t, r.h1)
+	r.c.Controller().Proc.Kill()
+	must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+	r.succeeded()
+	r.sessions()
+	for _, v := range append(all, r.a) {
+		v.ping("10.0.1.13", v.resolve("10.0.1.13"), 10)
+	}
+	if now := stats(t, r.h1); now.Rules != was.Rules || now.Bindings != was.Bindings || now.Neighbours != was.Neighbours {
+		t.Errorf("%d rules, %d bindings, %d neighbours; the process that died had %d, %d, %d",
+			now.Rules, now.Bindings, now.Neighbours, was.Rules, was.Bindings, was.Neighbours)
+	}
+	if n := strings.Count(r.h1.Proc.Log(), "no standby:"); n != 0 {
+		t.Errorf("%d standbys ended", n)
 	}
 }
 
