@@ -297,7 +297,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 
 	// From here on nothing changes but by packets: neither rules nor ports.
 	g.h.guests.freeze(true)
-	g.h.target.mu.Lock()
+	g.h.agent.Pause()
 	err = g.order() // some may have come and gone since the plan
 	g.u.mu.Lock()
 	g.u.list(g.ports)
@@ -313,7 +313,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 		g.h.agent.Leave(false)
 		g.h.guests.freeze(false)
 	}
-	g.h.target.mu.Unlock()
+	g.h.agent.Continue()
 	if err != nil {
 		g.child.conn.Close() // after success it ends with the process
 		g.h.guests.reconcile(g.h.target.ctx, g.h.pipe.Snapshot().Bindings())

@@ -39,6 +39,7 @@ type host struct {
 	target   *target
 	agent    *agent.Agent
 	api      *hostapi.Server
+	notices  *notices
 	upgrader *upgrader
 	keeper   *keeper
 	board    *lease.Board     // of the workers; nil without standby
@@ -52,7 +53,7 @@ type host struct {
 //	error: what could not be started, with the fix; everything is undone
 func serve(ctx context.Context, s *settings, takeover, standbyOf int) error {
 	h := &host{settings: s, loggers: newLoggers(s), started: time.Now()}
-	h.upgrader, h.keeper = newUpgrader(h), newKeeper(h)
+	h.notices, h.upgrader, h.keeper = newNotices(), newUpgrader(h), newKeeper(h)
 	log := h.loggers.root
 	log.Info("starting", "version", cli.Version, "host", s.Host)
 	pacing, stop := context.WithCancel(ctx)
@@ -205,10 +206,8 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err
 		log: h.loggers.part("vhost"), pool: h.pool, dir: s.Vhost.SocketDir, mode: mode, pairs: s.Vhost.QueuePairs,
 		without: s.without(), maxMemory: s.maxMemory(), state: filepath.Join(s.StateDir, "vhost"),
 		innerMTU: h.under.vtep.InnerMTU(), ports: map[string]*guestPort{}, failed: map[string]error{},
-		onState: h.keeper.portChanged,
-		onChange: func(name string) {
-			h.agent.PortChanged(h.target.status(name, openflow.PortStatus_EVENT_CHANGED))
-		},
+		onState:  h.keeper.portChanged,
+		onChange: h.notices.put,
 	}
 	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}
 	return nil
@@ -241,6 +240,9 @@ func (h *host) newAgent(tlsConfig *tls.Config) (err error) {
 		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"), Applied: h.keeper.rulesChanged,
 	})
+	if err == nil {
+		go h.notify(h.target.ctx)
+	}
 	return err
 }
 

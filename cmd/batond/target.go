@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 
 	"baton/controlplane/openflow"
@@ -20,7 +19,6 @@ type target struct {
 	pool   *worker.Pool
 	guests *guestPorts
 
-	mu    sync.RWMutex // an upgrade holds it: rules stay as they were given away
 	ended atomic.Bool  // given away for good
 }
 
@@ -30,8 +28,6 @@ var errEnded = errors.New("this host is served by a new process")
 // Apply puts the change into the pipeline, then makes the ports follow. A port
 // that cannot be made is no reason to refuse the change: other ports need it.
 func (t *target) Apply(c flow.Change) error {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
 	if t.ended.Load() {
 		return errEnded
 	}
@@ -72,17 +68,6 @@ func (t *target) Ports() []*openflow.PortStatus {
 		all = append(all, s)
 	}
 	return all
-}
-
-// status is one port's state, for a PortStatus message.
-func (t *target) status(name string, event openflow.PortStatus_Event) *openflow.PortStatus {
-	for _, p := range t.Ports() {
-		if p.Name == name {
-			p.Event = event
-			return p
-		}
-	}
-	return &openflow.PortStatus{Event: openflow.PortStatus_EVENT_REMOVED, Name: name}
 }
 
 // Stats answers the controller's request for counters.

@@ -66,6 +66,8 @@ type Agent struct {
 	saved    chan struct{}                // cap 1: there is something to write
 	left     atomic.Bool                  // another process writes them
 
+	applying sync.Mutex // held while a change is applied; taken before mu
+
 	mu       sync.Mutex // guards what follows; the work goroutine alone changes state
 	state    *openflow.State
 	revision int64

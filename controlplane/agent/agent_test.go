@@ -365,6 +365,38 @@ func FuzzLoadCheckpoint(f *testing.F) {
 	})
 }
 
+// While an agent is paused nothing is applied; what came meanwhile is, afterwards.
+func TestPause(t *testing.T) {
+	sent := make(chan bool)
+	address := serve(t, func(_ *openflow.Hello, s openflow.OpenFlowLite_SessionServer) error {
+		err := errors.Join(s.Send(begin(3)), s.Send(batch(3, rule(1))), s.Send(commit(3, 1)))
+		close(sent)
+		<-s.Context().Done()
+		return err
+	})
+	target := &agenttest.Target{}
+	a, err := agent.New(agent.Config{Target: target, Host: "h1", Controllers: []string{address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Pause()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = a.Run(ctx)
+	}()
+	<-sent
+	agenttest.Eventually(t, "session", func() error { return agenttest.Want(a.Status().Controller != "", "no session") })
+	if n := len(target.Changes()); n != 0 {
+		t.Errorf("%d changes while paused", n)
+	}
+	a.Continue()
+	agenttest.Eventually(t, "applied", func() error { return agenttest.Want(target.Digest().Entries == 1, "%v", target.Digest()) })
+	cancel()
+	<-done
+}
+
 // What an agent has applied goes to one in another process, which has the checkpoints from then on.
 func TestExport_Import(t *testing.T) {
 	path, want := checkpointed(t)

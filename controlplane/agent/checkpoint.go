@@ -200,6 +200,13 @@ func (a *Agent) begin(revision int64, c *flow.Change) {
 	a.revision = revision
 }
 
+// Pause has no change applied until Continue: those that come wait. What the Target has
+// is what Export tells then.
+func (a *Agent) Pause() { a.applying.Lock() }
+
+// Continue ends Pause.
+func (a *Agent) Continue() { a.applying.Unlock() }
+
 // Leave has no checkpoints written, as another process keeps them, or ends that.
 func (a *Agent) Leave(left bool) { a.left.Store(left) }
 

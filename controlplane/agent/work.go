@@ -49,6 +49,8 @@ func (s *session) do(t task) {
 
 // apply gives a bundle to the Target and, if it takes it, to the state.
 func (a *Agent) apply(b openflow.Bundle) error {
+	a.applying.Lock() // so that Target and state agree for who holds it
+	defer a.applying.Unlock()
 	a.mu.Lock() // only this goroutine changes the state, but Resolve hashes in its scratch space
 	c := b.Resolve(a.state)
 	a.mu.Unlock()

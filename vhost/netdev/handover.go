@@ -347,6 +347,9 @@ func (d *Device) restoreMemory(s *State) (maps []*guestmem.Mapping, table *guest
 		closeAll(maps)
 		return nil, nil, err
 	}
+	for _, m := range maps { // now nobody waits for it
+		m.Populate()
+	}
 	return maps, table, nil
 }
 
