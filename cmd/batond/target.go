@@ -19,7 +19,7 @@ type target struct {
 	pool   *worker.Pool
 	guests *guestPorts
 
-	ended atomic.Bool  // given away for good
+	ended atomic.Bool // given away for good
 }
 
 // errEnded is the answer to changes that came for a process that is no more.
