@@ -58,6 +58,23 @@ func scenarioList(indent string) string {
 	return b.String()
 }
 
+// alone waits for other runs to end, clears away what killed ones have left, and has free look
+// for what this one needs.
+//
+//	out: done lets the next one begin
+//	error: of ending the waiting, or free's; then the next one may begin
+func alone(ctx context.Context, free func() error) (done func(), err error) {
+	if done, err = machine.Alone(ctx, tellWaits); err != nil {
+		return nil, failure{err}
+	}
+	machine.ClearUp()
+	if err := free(); err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
+}
+
 func runCommand(code *int) *cobra.Command {
 	var f flags
 	c := &cobra.Command{
@@ -68,15 +85,11 @@ func runCommand(code *int) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := machine.Alone(c.Context(), tellWaits)
+			done, err := alone(c.Context(), f.Settle)
 			if err != nil {
-				return failure{err}
-			}
-			defer done()
-			machine.ClearUp()
-			if err := f.Settle(); err != nil {
 				return err
 			}
+			defer done()
 			r, err := f.measure(c.Context(), items)
 			if r != nil { // what was measured before something failed, too
 				err = errors.Join(err, f.out.write(r))

@@ -54,15 +54,11 @@ func takeoverCommand(t takeover, code *int) *cobra.Command {
 			if err := f.check(t); err != nil {
 				return err
 			}
-			done, err := machine.Alone(c.Context(), tellWaits)
+			done, err := alone(c.Context(), f.CheckFree)
 			if err != nil {
-				return failure{err}
-			}
-			defer done()
-			machine.ClearUp()
-			if err := f.CheckFree(); err != nil {
 				return err
 			}
+			defer done()
 			h, err := f.measure(c.Context(), t)
 			if err != nil {
 				return failure{err}

@@ -45,7 +45,7 @@ var (
 )
 
 func newUpgrader(h *host) *upgrader {
-	u := &upgrader{h: h, gone: make(chan struct{}), settled: make(chan struct{}), last: hostapi.Upgrade{State: "none", Ports: []hostapi.UpgradePort{}}}
+	u := &upgrader{h: h, gone: make(chan struct{}), settled: make(chan struct{}), last: hostapi.Upgrade{State: hostapi.UpgradeNone, Ports: []hostapi.UpgradePort{}}}
 	return u
 }
 
@@ -94,7 +94,7 @@ func (u *upgrader) StartUpgrade(req hostapi.UpgradeRequest) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	u.cancel, u.begun, u.done = cancel, time.Now(), make(chan struct{})
 	u.last = hostapi.Upgrade{
-		State: "running", Phase: handover.PhaseStart, From: program(), Binary: g.binary, Started: u.begun.UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{},
+		State: hostapi.UpgradeRunning, Phase: handover.PhaseStart, From: program(), Binary: g.binary, Started: u.begun.UTC().Format(time.RFC3339), Ports: []hostapi.UpgradePort{},
 	}
 	u.list(g.ports)
 	go u.run(ctx, g)
@@ -136,13 +136,13 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 	case errors.Is(err, handover.ErrDryRun):
 		u.last.State, u.last.Phase = hostapi.UpgradeChecked, handover.PhaseDone
 	case err != nil:
-		u.last.State, u.last.Error = "rolled_back", err.Error()
+		u.last.State, u.last.Error = hostapi.UpgradeRolledBack, err.Error()
 		if g.failed != nil {
-			u.last.State = "failed"
+			u.last.State = hostapi.UpgradeFailed
 		}
 		u.h.loggers.root.Error("not upgraded", "state", u.last.State, "error", err)
 	default:
-		u.last.State = "done"
+		u.last.State = hostapi.UpgradeDone
 		u.closed = true
 		fill(&u.last, report)
 		u.h.loggers.root.Info("upgraded: the new process has everything, this one ends", "to", u.last.To, "seconds", u.last.TotalS)
@@ -177,15 +177,15 @@ func (u *upgrader) progress(p handover.Progress) {
 		}
 		switch p.Phase {
 		case handover.PhasePrepare:
-			u.last.Ports[i].Phase = "prepared"
+			u.last.Ports[i].Phase = hostapi.UpgradePortPrepared
 		case handover.PhaseMove:
-			u.last.Ports[i].Phase = "moved"
+			u.last.Ports[i].Phase = hostapi.UpgradePortMoved
 		}
 	}
 	if p.Phase == handover.PhaseFailed {
 		for i := range u.last.Ports {
-			if u.last.Ports[i].Phase != "waiting" {
-				u.last.Ports[i].Phase = "back"
+			if u.last.Ports[i].Phase != hostapi.UpgradePortWaiting {
+				u.last.Ports[i].Phase = hostapi.UpgradePortBack
 			}
 		}
 	}
@@ -476,6 +476,7 @@ func (g *giving) end(report map[string]handover.PortReport) ([]wire.Section, err
 		return nil, err
 	}
 	fill(&v, report)
+	v.Strays = g.link.Inbox().Strays()
 	s, err := section(tagCounters, counters{Pool: g.h.pool.Carried(), Uptime: time.Since(g.h.started).Seconds(), Upgrade: v})
 	return []wire.Section{s, {Tag: tagCredits, Payload: g.h.pipe.ExportCounters()}}, err
 }

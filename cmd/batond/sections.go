@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"baton/cmd/internal/cli"
+	"baton/dataplane/stats"
 	"baton/dataplane/worker"
 	"baton/hostapi"
 	"baton/upgrade/handover"
@@ -90,22 +91,47 @@ func section(tag wire.Tag, v any, files ...int) (wire.Section, error) {
 	return wire.Section{Tag: tag, Payload: b, Files: files}, nil
 }
 
-// find is the payload of a kind in v, and its files, which are the caller's then.
+// payload is the section of a kind.
 //
 //	error: there is none
-func find(all []wire.Section, tag wire.Tag, v any) (files []int, err error) {
+func payload(all []wire.Section, tag wire.Tag) (*wire.Section, error) {
 	for i := range all {
-		s := &all[i]
-		if s.Kind != tag.Kind || s.Version != tag.Version {
-			continue
+		if all[i].Kind == tag.Kind && all[i].Version == tag.Version {
+			return &all[i], nil
 		}
-		files, s.Files = s.Files, nil
-		if err := json.Unmarshal(s.Payload, v); err != nil {
-			return files, fmt.Errorf("%v: %w", tag, err)
-		}
-		return files, nil
 	}
 	return nil, fmt.Errorf("%v did not come", tag)
+}
+
+// find reads the section of a kind into v; its files are the caller's then.
+//
+//	error: there is none, or it is no v
+func find(all []wire.Section, tag wire.Tag, v any) (files []int, err error) {
+	s, err := payload(all, tag)
+	if err != nil {
+		return nil, err
+	}
+	files, s.Files = s.Files, nil
+	if err := json.Unmarshal(s.Payload, v); err != nil {
+		return files, fmt.Errorf("%v: %w", tag, err)
+	}
+	return files, nil
+}
+
+// lose takes what a gate had for a guest without room off what was counted as sent: tx_full.
+func (c *counters) lose() {
+	for _, p := range c.Upgrade.Ports {
+		t, ok := c.Pool.Ports[p.Name]
+		if !ok || p.Lost == 0 {
+			continue
+		}
+		if t.Drops == nil {
+			t.Drops = map[string]uint64{}
+		}
+		t.TxPackets -= p.Lost
+		t.Drops[stats.DropTxFull.String()] += p.Lost
+		c.Pool.Ports[p.Name] = t
+	}
 }
 
 // deviceSection is a port's state with its session, if there is one.

@@ -23,6 +23,7 @@ type standing struct {
 	taking
 	board   atomic.Pointer[lease.Board] // of the other process' workers
 	workers int
+	began   chan struct{}           // closed when board is known
 	early   map[string]wire.Section // states of ports whose bindings have not come
 }
 
@@ -35,7 +36,7 @@ func (h *host) standBy(ctx context.Context, fd int) error {
 	if err != nil {
 		return err
 	}
-	t := &standing{taking: taking{h: h, ctx: ctx, conn: conn, parent: parent, ports: map[string]*guestPort{}}, early: map[string]wire.Section{}}
+	t := &standing{began: make(chan struct{}), taking: taking{h: h, ctx: ctx, conn: conn, parent: parent, ports: map[string]*guestPort{}}, early: map[string]wire.Section{}}
 	if _, err := conn.Accept(program(), known()); err != nil {
 		return err
 	}
@@ -73,6 +74,7 @@ func (t *standing) begin(all []wire.Section) error {
 	}
 	t.workers = set.Workers
 	t.board.Store(b)
+	close(t.began)
 	return t.bringUp(&set, all)
 }
 
@@ -152,22 +154,21 @@ func (t *standing) dead() bool {
 	return true
 }
 
-// watch waits for that.
+// watch waits for that. Of a process that dies before it has told of its workers the end of its
+// socket tells.
 func (t *standing) watch(stop <-chan struct{}) {
+	select {
+	case <-stop:
+		return
+	case <-t.began:
+	}
 	const look = 100 * time.Millisecond
-	for {
+	for b := t.board.Load(); !t.dead(); {
 		select {
 		case <-stop:
 			return
 		default:
-		}
-		if b := t.board.Load(); b != nil {
 			b.Wait(0, look)
-		} else {
-			time.Sleep(look)
-		}
-		if t.dead() {
-			return
 		}
 	}
 }

@@ -132,14 +132,11 @@ func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
 	if err != nil {
 		return err
 	}
-	for i := range all {
-		if all[i].Kind == kindRules {
-			if err := h.agent.Import(all[i].Payload); err != nil {
-				return err
-			}
-		}
+	rules, err := payload(all, tagRules)
+	if err != nil {
+		return err
 	}
-	return nil
+	return h.agent.Import(rules.Payload)
 }
 
 // gate makes a gate for each port.
@@ -221,18 +218,18 @@ func (t *taking) open() error {
 // end makes all that was taken the process' own.
 func (t *taking) end(all []wire.Section) error {
 	if _, err := find(all, tagCounters, &t.told); err == nil {
+		t.told.lose()
 		t.h.pool.Restore(t.told.Pool)
 		t.h.started = time.Now().Add(-time.Duration(t.told.Uptime * float64(time.Second)))
 	}
-	for i := range all {
-		if all[i].Kind == kindCredits && all[i].Version == tagCredits.Version {
-			if _, err := t.h.pipe.RestoreCounters(all[i].Payload); err != nil {
-				t.h.loggers.root.Warn("the rules' counters begin anew", "error", err)
-			}
+	if credits, err := payload(all, tagCredits); err == nil {
+		if _, err := t.h.pipe.RestoreCounters(credits.Payload); err != nil {
+			t.h.loggers.root.Warn("the rules' counters begin anew", "error", err)
 		}
 	}
 	v := t.told.Upgrade
-	v.State, v.Phase, v.To = "done", handover.PhaseDone, program()
+	v.State, v.Phase, v.To = hostapi.UpgradeDone, handover.PhaseDone, program()
+	v.Strays += t.link.Inbox().Strays()
 	t.h.upgrader.last = v
 	return t.own()
 }
@@ -310,9 +307,7 @@ func (t *taking) clear() (err error) {
 			t.h.drop(g)
 		}
 	}
-	for begun := time.Now(); !t.valve.Empty() && time.Since(begun) < time.Second; {
-		time.Sleep(time.Millisecond)
-	}
+	t.valve.Settle(time.Second)
 	err = errors.Join(err, pool.ReplacePort(underlayPort, t.h.under.nic), pool.Place())
 	t.h.drop(t.valve)
 	if t.area != nil {

@@ -205,16 +205,13 @@ func (t *Taker) report() map[string]PortReport {
 	begun := time.Now()
 	for name, g := range t.gates {
 		r := PortReport{Counts: g.Counts()}
-		for {
+		relay.Until(reportLimit-time.Since(begun), false, func() bool {
 			d, ok := g.Interruption()
 			if ok {
 				r.Interruption = &d
 			}
-			if ok || time.Since(begun) > reportLimit {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
+			return ok
+		})
 		all[name] = r
 	}
 	return all

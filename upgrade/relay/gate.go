@@ -206,28 +206,26 @@ func (g *Gate) Give() error {
 // noRoom is how often in a row a guest has no room before it is not waited for any more.
 const noRoom = 100
 
+// settleLimit is how long it is waited for all the same.
+const settleLimit = time.Second
+
 // Settle waits until the guest has taken what has waited for it since the port came, or has no
 // room for long: later packets of the same flows may wait in the other process already, so that
 // it is too late to send these there.
 func (g *Gate) Settle() {
 	g.link.quiet.Quiesce() // what a worker was about to let wait is known
-	for begun := Now(); time.Duration(Now()-begun) < time.Second; time.Sleep(20 * time.Microsecond) {
-		waits := false
+	Until(settleLimit, false, func() bool {
 		for _, q := range g.queues {
-			waits = waits || q.waiting.Load() > 0 && q.stuck.Load() < noRoom
+			if q.waiting.Load() > 0 && q.stuck.Load() < noRoom {
+				return false
+			}
 		}
-		if !waits {
-			return
-		}
-	}
+		return true
+	})
 }
 
 // ErrNotPassed is the error of Take if the other process kept the port.
 var ErrNotPassed = errors.New("relay: the other process has not passed the port")
-
-// spinFor is how long Take looks without a pause: a switch-over takes some 50 us, and
-// whoever sleeps finds out 50 us late.
-const spinFor = 2 * time.Millisecond
 
 // Take waits for the other process to Give, and goes on. Prepare and Hold came before.
 //
@@ -235,15 +233,8 @@ const spinFor = 2 * time.Millisecond
 //	is this process' and stands still
 func (g *Gate) Take(limit time.Duration) error {
 	defer Urgent()()
-	begun := Now()
-	for !g.Have() {
-		waited := time.Duration(Now() - begun)
-		if waited > limit {
-			return fmt.Errorf("port %s: %w", g.name, ErrNotPassed)
-		}
-		if waited > spinFor {
-			time.Sleep(20 * time.Microsecond)
-		}
+	if !Until(limit, true, g.Have) {
+		return fmt.Errorf("port %s: %w", g.name, ErrNotPassed)
 	}
 	return g.resume(g.baton.read(2 * len(g.queues)))
 }

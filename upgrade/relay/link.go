@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"baton/dataplane/port"
 )
@@ -16,15 +17,16 @@ type Link struct {
 	quiet port.Quiescer
 	inbox *Inbox
 
+	gates []atomic.Pointer[Gate] // by number; nil: none
+
 	mu    sync.Mutex
 	lanes map[port.Waker]int // of the workers, see Inbox
-	gates []*Gate            // by number; nil: none
 }
 
 // NewLink is the end of a process on side, whose workers quiet waits for. Its Inbox must be
 // among the workers' ports before any gate is.
 func NewLink(a *Area, side Side, quiet port.Quiescer) *Link {
-	l := &Link{area: a, side: side, quiet: quiet, lanes: map[port.Waker]int{}, gates: make([]*Gate, a.shape.Ports)}
+	l := &Link{area: a, side: side, quiet: quiet, lanes: map[port.Waker]int{}, gates: make([]atomic.Pointer[Gate], a.shape.Ports)}
 	l.inbox = newInbox(l)
 	return l
 }
@@ -52,20 +54,16 @@ func (l *Link) Gate(name string, index, queues int, d Device) (*Gate, error) {
 		g.baton.begin(l.side)
 		g.state.Store(stateDirect)
 	}
-	l.mu.Lock()
-	l.gates[index] = g
-	l.mu.Unlock()
+	l.gates[index].Store(g)
 	return g, nil
 }
 
 // gate is the gate with a number that came from the other process; nil if there is none.
 func (l *Link) gate(index uint16) *Gate {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if int(index) >= len(l.gates) {
 		return nil
 	}
-	return l.gates[index]
+	return l.gates[index].Load()
 }
 
 // enter notes that the worker with this waker polls lane; leave that it does no more.

@@ -38,15 +38,9 @@ func (a *Area) each(from Side, f func(i int, r *ringState)) {
 //
 //	error: it has not, until limit
 func (a *Area) Drained(from Side, limit time.Duration) error {
-	m, begun := a.mark(from), Now()
-	for !a.passed(&m) {
-		waited := time.Duration(Now() - begun)
-		if waited > limit {
-			return errors.New("the other process does not take what is under way to it")
-		}
-		if waited > spinFor {
-			time.Sleep(20 * time.Microsecond)
-		}
+	m := a.mark(from)
+	if !Until(limit, true, func() bool { return a.passed(&m) }) {
+		return errors.New("the other process does not take what is under way to it")
 	}
 	return nil
 }

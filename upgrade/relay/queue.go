@@ -27,6 +27,7 @@ type gateQueue struct {
 	out   atomic.Pointer[ring]
 
 	held    []*buf.Buf // wait, in order; their memory is not Go's
+	scratch buf.Vec    // of flush
 	waiting atomic.Int64
 	stuck   atomic.Int32
 
@@ -119,8 +120,7 @@ func (q *gateQueue) put(c *buf.Cache, v *buf.Vec, n int, state uint32) int {
 func (q *gateQueue) Tx(c *buf.Cache, v *buf.Vec, n int) int {
 	state := q.gate.state.Load()
 	if len(q.held) > 0 && state != stateHold {
-		var scratch buf.Vec
-		q.flush(c, &scratch, state)
+		q.flush(c, &q.scratch, state)
 	}
 	switch {
 	case state == stateHold:

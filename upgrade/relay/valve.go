@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync/atomic"
+	"time"
 
 	"baton/dataplane/buf"
 	"baton/dataplane/port"
@@ -58,6 +59,9 @@ func (v *Valve) Lost() (n uint64) {
 	}
 	return n
 }
+
+// Settle waits until the workers have taken all that waits behind an open valve, or until limit.
+func (v *Valve) Settle(limit time.Duration) { Until(limit, false, v.Empty) }
 
 // Drop frees what waits, by a cache of the pool that its buffers came from. No worker has the
 // valve any more.
