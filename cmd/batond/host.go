@@ -65,6 +65,7 @@ func serve(ctx context.Context, s *settings, takeover, standbyOf int) error {
 	}
 	if err == nil {
 		log.Info("ready", "socket", s.Socket)
+		h.faulty()
 		err = h.run(ctx)
 	}
 	closeErr := h.close()

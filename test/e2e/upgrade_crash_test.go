@@ -38,29 +38,39 @@ func TestStandbyCrashes(t *testing.T) {
 				cfg.more = hastyStandby
 			}
 			r := newHandRig(t, cfg)
-			r.flow()
-			for range 2 {
-				r.ready()
-				was := usedDevice(t, r)
-				must(t, r.h1.Proc.Signal(k.signal))
-				v := r.succeeded()
-				t.Logf("went on in %.1f ms", 1e3*v.TotalS)
-				if v.State != hostapi.UpgradeDone || v.Phase != "takeover" || v.Error == "" {
-					t.Errorf("the new process tells of %+v", v)
-				}
-				if now := usedDevice(t, r); now == was {
-					t.Errorf("the wire is reached by %s as before", now)
-				}
-				eachMore(r.streams, 50)
-			}
-			r.ready()
-			r.sessions()
-			r.crashed(k.most)
-			r.flow()
-			r.whole()
-			checkBooks(t, r.h1, r.h2)
+			r.crashTwice(k.most, func() { must(t, r.h1.Proc.Signal(k.signal)) })
 		})
 	}
+}
+
+// crashTwice has the process that forwards end by what crash does, and then the one that took
+// over, and checks what TestStandbyCrashes says; most is how many datagrams of a stream the two
+// may cost.
+func (r *handRig) crashTwice(most uint64, crash func()) {
+	t := r.t
+	t.Helper()
+	r.flow()
+	for range 2 {
+		r.ready()
+		was := usedDevice(t, r)
+		r.h1.Proc.MayEnd(true)
+		crash()
+		v := r.succeeded()
+		t.Logf("went on in %.1f ms", 1e3*v.TotalS)
+		if v.State != hostapi.UpgradeDone || v.Phase != "takeover" || v.Error == "" {
+			t.Errorf("the new process tells of %+v", v)
+		}
+		if now := usedDevice(t, r); now == was {
+			t.Errorf("the wire is reached by %s as before", now)
+		}
+		eachMore(r.streams, 50)
+	}
+	r.ready()
+	r.sessions()
+	r.crashed(most)
+	r.flow()
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
 }
 
 // usedDevice is what the host's batond reaches the wire by.
