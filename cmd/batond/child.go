@@ -30,7 +30,7 @@ type child struct {
 // number of its end of the socket is added.
 //
 //	error: names the binary
-func startChild(binary, flag string) (*child, error) {
+func (h *host) startChild(binary, flag string) (*child, error) {
 	if err := keepFDs(); err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func startChild(binary, flag string) (*child, error) {
 	p.cmd.ExtraFiles = []*os.File{its} // 3
 	p.cmd.Stdout, p.cmd.Stderr = os.Stdout, os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends this one's group is not meant for it
-	if err := p.cmd.Start(); err != nil {
+	if err := h.cpus.start(p.cmd.Start); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("binary %s: %w", binary, err)
 	}

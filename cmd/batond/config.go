@@ -42,7 +42,7 @@ type settings struct {
 		Packed     bool   `yaml:"packed" default:"true" doc:"Offer packed rings to guests; false: split rings alone. A VM that runs keeps what it has until it is restarted."`
 	} `yaml:"vhost"`
 	Workers struct {
-		CPUs         []int         `yaml:"cpus" default:"0" range:"0..1023" doc:"CPUs to run on: one worker, pinned, for each."`
+		CPUs         []int         `yaml:"cpus" default:"0" range:"0..1023" doc:"CPUs to run on: one worker, pinned, for each. batond's other threads keep off them if it may use others."`
 		Pin          bool          `yaml:"pin" default:"true" doc:"Pin workers to their CPUs; false leaves them to the scheduler."`
 		BusyPoll     bool          `yaml:"busy_poll" default:"false" doc:"Never sleep: lowest latency, and a core that is always busy."`
 		Spin         time.Duration `yaml:"spin" default:"50us" range:"0s..1s" doc:"How long a worker with nothing to do polls before it sleeps. After much work it polls for longer, up to 2 ms."`

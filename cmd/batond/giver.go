@@ -284,7 +284,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 		}
 	}()
 	var err error
-	if g.child, err = startChild(g.binary, takeoverFlag); err != nil {
+	if g.child, err = g.h.startChild(g.binary, takeoverFlag); err != nil {
 		return nil, err
 	}
 	to, err := g.child.offer(ctx)

@@ -31,6 +31,7 @@ const retryPorts = 5 * time.Second
 type host struct {
 	settings *settings
 	loggers  *loggers
+	cpus     cpus
 	lock     *os.File // of the state folder
 	under    *underlay
 	pipe     *pipeline.Pipeline
@@ -56,10 +57,14 @@ func serve(ctx context.Context, s *settings, takeover, standbyOf int) error {
 	h.notices, h.upgrader, h.keeper = newNotices(), newUpgrader(h), newKeeper(h)
 	log := h.loggers.root
 	log.Info("starting", "version", cli.Version, "host", s.Host)
+	var err error
+	if h.cpus, err = keepOff(s); err != nil {
+		return err
+	}
 	pacing, stop := context.WithCancel(ctx)
 	defer stop()
 	go worker.PaceGC(pacing, int64(s.Memory.Heap)<<20)
-	err := h.begin(ctx, takeover, standbyOf)
+	err = h.begin(ctx, takeover, standbyOf)
 	if errors.Is(err, errCalledOff) {
 		return h.close()
 	}
@@ -122,7 +127,7 @@ func (h *host) start(ctx context.Context) (err error) {
 	if h.lock, err = lockState(s.StateDir); err != nil {
 		return err
 	}
-	if h.under, err = openUnderlay(s, 0, h.loggers.part("dpdk")); err != nil {
+	if h.under, err = openUnderlay(s, 0, h.cpus.lcore, h.loggers.part("dpdk")); err != nil {
 		return err
 	}
 	if err := h.startWorkers(ctx, h.under.nic, nil); err != nil {

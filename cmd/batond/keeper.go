@@ -163,7 +163,7 @@ func (k *keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := startChild(binary, standbyFlag)
+	c, err := k.h.startChild(binary, standbyFlag)
 	if err != nil {
 		return err
 	}

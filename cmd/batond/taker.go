@@ -117,7 +117,7 @@ func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
 	if s.device(which) == "" {
 		return fmt.Errorf("underlay.alternate: not set, and %s is in use", set.Device)
 	}
-	if h.under, err = openUnderlay(s, which, h.loggers.part("dpdk")); err != nil {
+	if h.under, err = openUnderlay(s, which, h.cpus.lcore, h.loggers.part("dpdk")); err != nil {
 		return err
 	}
 	t.valve = relay.NewValve(h.under.nic)

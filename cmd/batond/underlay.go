@@ -42,17 +42,18 @@ func (s *settings) device(which int) string {
 	return s.Underlay.Device
 }
 
-// openUnderlay starts DPDK and opens the NIC; which says by which device, see settings.device.
+// openUnderlay starts DPDK, on CPU lcore, and opens the NIC; which says by which device, see
+// settings.device.
 // The VTEP's traffic does not come to it before take.
 //
 //	error: names the device or the resource and the fix; everything is undone
-func openUnderlay(s *settings, which int, log hclog.Logger) (_ *underlay, err error) {
+func openUnderlay(s *settings, which, lcore int, log hclog.Logger) (_ *underlay, err error) {
 	address, err := s.address()
 	if err != nil {
 		return nil, err
 	}
 	u := &underlay{which: which}
-	if u.memory, err = eal.Init(ealOptions(s, s.device(which), log)); err != nil {
+	if u.memory, err = eal.Init(ealOptions(s, s.device(which), lcore, log)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -122,8 +123,8 @@ func (u *underlay) take(which int) error {
 	return u.steer.Take(which)
 }
 
-func ealOptions(s *settings, device string, log hclog.Logger) eal.Options {
-	o := eal.Options{Logger: log, Lcores: s.Workers.CPUs[:1]}
+func ealOptions(s *settings, device string, lcore int, log hclog.Logger) eal.Options {
+	o := eal.Options{Logger: log, Lcores: []int{lcore}}
 	need := func(pageSize int) int {
 		return ealMiB + mempool.MemoryNeed(s.Memory.Buffers, dataRoom(s.Underlay.MTU), pageSize)>>20
 	}

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"baton/upgrade/futex"
 )
 
 // Bits of a word (include/uapi/linux/futex.h).
@@ -14,9 +16,6 @@ const (
 	waiters = 0x80000000
 	died    = 0x40000000
 	tidMask = 0x3fffffff
-
-	futexWait = 0 // of any process
-	futexWake = 1
 )
 
 // Lease is a word that the calling thread holds.
@@ -79,7 +78,7 @@ func (l *Lease) Free() error {
 // let frees the word.
 func (l *Lease) let() {
 	if l.c.word.Swap(0)&waiters != 0 {
-		wake(l.c)
+		futex.Wake(&l.c.word)
 	}
 }
 
@@ -116,16 +115,8 @@ func (b *Board) Wait(i int, limit time.Duration) State {
 			}
 			w |= waiters
 		}
-		ts := unix.NsecToTimespec(int64(left))
-		// Woken, timed out, interrupted or too late: the word tells.
-		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.word)), futexWait, uintptr(w), uintptr(unsafe.Pointer(&ts)), 0, 0)
+		futex.Wait(&c.word, w, left) // woken, timed out or too late: the word tells
 	}
-}
-
-// wake wakes all who wait for c.
-func wake(c *cell) {
-	const all = 1<<31 - 1
-	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.word)), futexWake, all, 0, 0, 0)
 }
 
 // String is for people.

@@ -1,8 +1,12 @@
 package relay
 
 import (
+	"runtime"
 	"sync/atomic"
+	"time"
 	"unsafe"
+
+	"baton/upgrade/futex"
 )
 
 // MaxRings bounds a port's rings: two for each of its queue pairs.
@@ -35,6 +39,33 @@ func (b *baton) pass(to Side, words []uint32, last int64) {
 	b.last.Store(last)
 	b.known.Store(1)
 	b.owner.Store(1 + uint32(to))
+	futex.Wake(&b.owner)
+}
+
+// manyCPUs is a machine where a thread that only looks takes its CPU from nobody.
+const manyCPUs = 8
+
+// await waits until side has the baton, or limit has passed; false then. Where CPUs are few it soon
+// sleeps: else it may keep the very threads from running that it waits for, and would have used up
+// its turn when it is due.
+func (b *baton) await(side Side, limit time.Duration) bool {
+	spin := spinFor
+	if runtime.NumCPU() < manyCPUs {
+		spin = lookEvery
+	}
+	for begun := Now(); ; {
+		owner := b.owner.Load()
+		if b.have(side) {
+			return true
+		}
+		waited := time.Duration(Now() - begun)
+		if waited > limit {
+			return false
+		}
+		if waited > spin {
+			futex.Wait(&b.owner, owner, limit-waited+1)
+		}
+	}
 }
 
 // seize takes the baton from a side that is dead. What it left as words is not known to be right.

@@ -49,8 +49,9 @@ type Gate struct {
 	behind atomic.Pointer[mark] // packets of the port from the other process come first
 	queues []*gateQueue
 
-	mu     sync.Mutex // guards device, lanes and wakers of the queues
+	mu     sync.Mutex // guards what follows, and lanes and wakers of the queues
 	device Device     // nil: of the other process, and not prepared here
+	heard  bool       // the device's queues have the wakers
 }
 
 var _ port.Port = (*Gate)(nil)
@@ -149,12 +150,12 @@ func (g *Gate) Prepare(d Device) {
 		var in *inner
 		if d != nil {
 			in = newInner(d.Queue(i))
-			in.q.Attach(q.waker)
 		}
-		if was := q.inner.Swap(in); was != nil && q.waker != nil {
+		if was := q.inner.Swap(in); was != nil {
 			was.q.Attach(nil)
 		}
 	}
+	g.heard = false
 	g.mu.Unlock()
 	g.link.quiet.Quiesce()
 }
@@ -165,6 +166,7 @@ func (g *Gate) Prepare(d Device) {
 //	error: it has not, until limit; the gate is Away again
 func (g *Gate) Hold(limit time.Duration) error {
 	g.spill.Store(false)
+	g.listen(true)
 	g.state.Store(stateHold)
 	g.link.quiet.Quiesce() // no worker is about to write any more
 	if err := g.link.area.Drained(g.link.side, limit); err != nil {
@@ -175,7 +177,27 @@ func (g *Gate) Hold(limit time.Duration) error {
 }
 
 // Unhold ends Hold: what waits goes by the ring.
-func (g *Gate) Unhold() { g.state.CompareAndSwap(stateHold, stateAway) }
+func (g *Gate) Unhold() {
+	if g.state.CompareAndSwap(stateHold, stateAway) {
+		g.listen(false)
+	}
+}
+
+// listen has the guest wake the workers, or no longer: one whose port is away would wake those of
+// both processes.
+func (g *Gate) listen(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.heard == on {
+		return
+	}
+	g.heard = on
+	for _, q := range g.queues {
+		if in := q.inner.Load(); in != nil {
+			in.q.Attach(q.hears())
+		}
+	}
+}
 
 // Give passes the port to the other process, which holds it.
 //
@@ -200,6 +222,7 @@ func (g *Gate) Give() error {
 	g.device.Suspend()
 	g.link.quiet.Quiesce() // what the last burst left for the next poll, as a NIC does, is sent
 	g.baton.pass(g.link.side.Other(), g.device.Words(), last)
+	g.listen(false)
 	return nil
 }
 
@@ -233,7 +256,7 @@ var ErrNotPassed = errors.New("relay: the other process has not passed the port"
 //	is this process' and stands still
 func (g *Gate) Take(limit time.Duration) error {
 	defer Urgent()()
-	if !Until(limit, true, g.Have) {
+	if !g.baton.await(g.link.side, limit) {
 		return fmt.Errorf("port %s: %w", g.name, ErrNotPassed)
 	}
 	return g.resume(g.baton.read(2 * len(g.queues)))
@@ -255,6 +278,7 @@ func (g *Gate) Seize() (bool, error) {
 }
 
 func (g *Gate) resume(words []uint32) error {
+	g.listen(true) // it does already, but after a death
 	// What the guest sent before is under way from there, to other ports of this process.
 	m := g.link.area.mark(g.link.side.Other())
 	g.behind.Store(&m)
@@ -280,8 +304,10 @@ func (g *Gate) resume(words []uint32) error {
 func (g *Gate) nudge() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var lanes uint64
 	for _, q := range g.queues {
-		if q.lane >= 0 {
+		if q.lane >= 0 && lanes>>q.lane&1 == 0 {
+			lanes |= 1 << q.lane
 			signal(g.link.area.wakes[g.link.side][q.lane])
 		}
 	}

@@ -51,6 +51,7 @@ func (l *Link) Gate(name string, index, queues int, d Device) (*Gate, error) {
 		}
 	}
 	if d != nil {
+		g.heard = true
 		g.baton.begin(l.side)
 		g.state.Store(stateDirect)
 	}

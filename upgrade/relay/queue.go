@@ -166,8 +166,16 @@ func (q *gateQueue) Attach(w port.Waker) {
 	q.waker, q.lane = w, q.gate.link.lane(w)
 	q.aim()
 	if in := q.inner.Load(); in != nil {
-		in.q.Attach(w)
+		in.q.Attach(q.hears())
 	}
+}
+
+// hears is the waker that the device's queue is to have. Caller holds gate.mu.
+func (q *gateQueue) hears() port.Waker {
+	if !q.gate.heard {
+		return nil
+	}
+	return q.waker
 }
 
 // aim finds the ring to the other process. Caller holds gate.mu.

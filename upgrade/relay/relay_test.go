@@ -186,6 +186,47 @@ func TestGive_late(t *testing.T) {
 	}
 }
 
+// A guest wakes the workers of the process that has its port or is about to have it, and no
+// others: each of its kicks would cost two processes a turn of their CPU.
+func TestWakes(t *testing.T) {
+	h := relaytest.New(t, 2, false)
+	old, heir := h.Procs[0].Gates[0], h.Procs[1].Gates[0]
+	device := h.Device(1, 0)
+	want := func(when string, first, second bool) {
+		t.Helper()
+		if a, b := old.Device().(*relaytest.Device).Wakes(), device.Wakes(); a != first || b != second {
+			t.Errorf("%s: the guest wakes the first process %v, the second %v; want %v, %v", when, a, b, first, second)
+		}
+	}
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("before", true, false)
+	heir.Prepare(device)
+	want("prepared", true, false)
+	ok(heir.Hold(relaytest.Patience))
+	want("held", true, true)
+	heir.Unhold()
+	want("not held any more", true, false)
+	ok(heir.Hold(relaytest.Patience))
+	ok(old.Give())
+	want("given", false, true)
+	ok(heir.Take(relaytest.Patience))
+	ok(old.Hold(relaytest.Patience))
+	ok(heir.Give())
+	want("on the way back", true, false)
+	h.Forgive() // packets of a process that dies
+	h.Procs[1].Halt.Store(true)
+	<-h.Procs[1].Ended
+	_, err := old.Seize()
+	ok(err)
+	want("seized", true, false)
+	h.End()
+}
+
 // A reader that stands still does not hold a taker up for longer than it says.
 func TestHold_notDrained(t *testing.T) {
 	h := relaytest.New(t, 2, false)

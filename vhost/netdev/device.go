@@ -73,6 +73,7 @@ type Device struct {
 	late      []peerfd.Late // of former reqFDs
 	connected bool
 	suspended bool // no ring starts, see Suspend
+	silent    bool // no worker is woken by what starts, see Resume
 	mute      bool // none that the guest sends by starts, see ResumeLostReceive
 	closed    bool
 	counts    Counts

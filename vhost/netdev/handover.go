@@ -112,7 +112,9 @@ func (d *Device) Suspend() {
 }
 
 // Resume goes on where Suspend stopped, or at words, one a ring, where another device
-// served the guest meanwhile. Without Suspend it does nothing.
+// served the guest meanwhile; then the workers, who may sleep with chains waiting, are the
+// caller's to wake: to write to the descriptor of each ring would wake the other device's too.
+// Without Suspend it does nothing.
 //
 //	error: not as many words as rings
 func (d *Device) Resume(words []uint32) error {
@@ -129,8 +131,9 @@ func (d *Device) Resume(words []uint32) error {
 			d.rings[i].base, d.rings[i].baseOf = w, d.format()
 		}
 	}
-	d.suspended = false
+	d.suspended, d.silent = false, words != nil
 	d.startAll()
+	d.silent = false
 	d.unmake()
 	return nil
 }

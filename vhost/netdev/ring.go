@@ -93,6 +93,7 @@ func (d *Device) start(r *ring) error {
 			return nil
 		}
 	}
+	sure := r.baseOf == d.format()
 	live, err := d.begin(r)
 	if err != nil {
 		return err
@@ -109,9 +110,11 @@ func (d *Device) start(r *ring) error {
 			"ring", r.index, "base", fmt.Sprintf("%#x", r.base))
 	}
 	d.publish(r)
-	// Whoever ran the ring before may have died after its last completion and before
-	// the call for it. A call too many does no harm.
-	live.Call().Signal()
+	if !sure {
+		// Whoever ran the ring before may have died after its last completion and before
+		// the call for it. A call too many does no harm.
+		live.Call().Signal()
+	}
 	return nil
 }
 
@@ -154,7 +157,7 @@ func (d *Device) enabled(r *ring) bool {
 // waiting in a ring that it could not see before.
 func (d *Device) publish(r *ring) {
 	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll, takes: virtq.Offloads(meant(d.features))})
-	if r.index&1 == 1 {
+	if r.index&1 == 1 && !d.silent {
 		signal(r.kick)
 	}
 }

@@ -116,6 +116,7 @@ type Device struct {
 	guest   *Guest
 	name    string
 	running atomic.Bool
+	waked   atomic.Bool // its queue has a waker
 	quiet   port.Quiescer
 	tx, rx  uint32
 }
@@ -126,7 +127,7 @@ func (d *Device) NumQueues() int          { return 1 }
 func (d *Device) Queue(int) port.Queue    { return d }
 func (d *Device) Info() port.Info         { return port.Info{Up: true} }
 func (d *Device) Close() error            { return nil }
-func (d *Device) Attach(port.Waker)       {}
+func (d *Device) Attach(w port.Waker)     { d.waked.Store(w != nil) }
 func (d *Device) Arm() port.Armed         { return port.ArmPoll }
 func (d *Device) Disarm()                 {}
 func (d *Device) Words() []uint32         { return []uint32{d.rx, d.tx} }
@@ -142,6 +143,9 @@ func (d *Device) ResumeLost() {
 	d.guest.mu2().Unlock()
 	_ = d.Resume([]uint32{rx, tx})
 }
+
+// Wakes says whether the guest's kicks wake the process' worker.
+func (d *Device) Wakes() bool { return d.waked.Load() }
 
 func (d *Device) Rx(c *buf.Cache, v *buf.Vec) (n int) {
 	if !d.running.Load() {
