@@ -111,13 +111,14 @@ func (d *delta) markRoutes(router string) {
 	}
 }
 
-// markHost notes what depends on a host: its ports if its address changes, its
-// own and the others' ways, its bindings. A session that comes or goes touches nothing.
+// markHost notes what depends on a host: its ports if the address that others send to
+// changes, its own and the others' ways, its bindings. A session that comes or goes
+// touches nothing.
 func (d *delta) markHost(old, now model.Object) {
 	o, _ := old.(*model.Host)
 	n, _ := now.(*model.Host)
 	name := nameOf(o, n)
-	if o == nil || n == nil || o.Underlay.Addr != n.Underlay.Addr {
+	if o == nil || n == nil || o.Underlay.Addr != n.Underlay.Addr || o.VTEP() != n.VTEP() {
 		for port := range d.c.x.portsOfHost[name] {
 			d.unit(model.Ref{Kind: model.KindPort, Name: port})
 			d.keepBindings(d.c.x.state.Ports[port].Hosts()...) // one that is to move hangs on both its hosts
@@ -126,14 +127,14 @@ func (d *delta) markHost(old, now model.Object) {
 	if o == nil || n == nil || o.Underlay.Addr != n.Underlay.Addr || o.MTU != n.MTU {
 		d.keepBindings(name)
 	}
-	if o == nil || n == nil || o.Underlay != n.Underlay || !sameGateway(o, n) {
+	if o == nil || n == nil || !sameWays(o, n) || !sameGateway(o, n) {
 		d.keepNeighbours(name, nil)
 	}
-	if o == nil || n == nil || o.Underlay != n.Underlay || o.VTEPMAC() != n.VTEPMAC() {
+	if o == nil || n == nil || !sameWays(o, n) || o.VTEPMAC() != n.VTEPMAC() || o.Status.AlternateMAC != n.Status.AlternateMAC {
 		var ips []netip.Addr
 		for _, h := range []*model.Host{o, n} {
 			if h != nil {
-				ips = append(ips, h.Underlay.Addr)
+				ips = append(ips, h.VTEPs()...)
 			}
 		}
 		for other := range d.c.x.state.Hosts {
@@ -148,6 +149,9 @@ func nameOf(a, b *model.Host) string {
 	}
 	return b.Name
 }
+
+// sameWays reports whether two states of a host have the same addresses.
+func sameWays(a, b *model.Host) bool { return a.Underlay == b.Underlay && a.Alternate == b.Alternate }
 
 func sameGateway(a, b *model.Host) bool {
 	if a.Gateway == nil || b.Gateway == nil {

@@ -82,6 +82,10 @@ func drawObject(t *rapid.T) model.Object {
 	case model.KindHost:
 		h := &model.Host{Name: name("h"), Underlay: model.Address{Addr: netip.AddrFrom4([4]byte{192, 168, small("net"), small("ip")}), Bits: 24}}
 		h.Status.MAC = mac()
+		if rapid.Bool().Draw(t, "pair") {
+			h.Alternate = netip.AddrFrom4([4]byte{192, 168, small("net"), small("ip")}) // also its own other one, or another host's
+			h.Status.AlternateMAC, h.Status.AtAlternate = mac(), rapid.Bool().Draw(t, "at")
+		}
 		h.Status.Connected = rapid.Bool().Draw(t, "connected")
 		h.MTU = 1000 * uint16(small("mtu"))
 		if rapid.Bool().Draw(t, "gateway") {

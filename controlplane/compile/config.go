@@ -75,14 +75,14 @@ func (x *index) bindings(host string) map[string]flow.Binding {
 // is nobody's or its own, or the MAC to send to is not known (yet).
 func (x *index) neighbour(from *model.Host, ip netip.Addr) (flow.Neighbour, bool) {
 	owners := x.hostsByIP[ip].sorted()
-	if len(owners) == 0 || !ip.Is4() || ip == from.Underlay.Addr {
+	if len(owners) == 0 || !ip.Is4() || slices.Contains(from.VTEPs(), ip) {
 		return flow.Neighbour{}, false
 	}
 	to := x.state.Hosts[owners[0]]
 	n := flow.Neighbour{Host: to.Name, IP: flow.IPv4(ip)}
 	switch {
 	case from.Underlay.Prefix().Contains(ip):
-		n.MAC = to.VTEPMAC()
+		n.MAC = to.MACOf(ip)
 	case from.Gateway != nil:
 		n.MAC = from.Gateway.MAC
 	}

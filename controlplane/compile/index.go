@@ -39,9 +39,7 @@ func newIndex(s *model.State) *index {
 	}
 	for _, o := range s.List("") {
 		x.note(o, addName)
-	}
-	for _, h := range s.Hosts {
-		addName(x.hostsByIP, h.Underlay.Addr, h.Name)
+		x.noteVTEPs(o, addName)
 	}
 	return x
 }
@@ -82,9 +80,7 @@ func (x *index) note(o model.Object, edit func(m map[string]names, key, name str
 func (x *index) set(r model.Ref, o model.Object) {
 	if old := x.state.Get(r); old != nil {
 		x.note(old, removeName)
-		if h, ok := old.(*model.Host); ok {
-			removeName(x.hostsByIP, h.Underlay.Addr, h.Name)
-		}
+		x.noteVTEPs(old, removeName)
 		x.state.Remove(r)
 	}
 	if o == nil {
@@ -92,8 +88,15 @@ func (x *index) set(r model.Ref, o model.Object) {
 	}
 	x.state.Set(o)
 	x.note(o, addName)
+	x.noteVTEPs(o, addName)
+}
+
+// noteVTEPs is note for the addresses of hosts.
+func (x *index) noteVTEPs(o model.Object, edit func(m map[netip.Addr]names, key netip.Addr, name string)) {
 	if h, ok := o.(*model.Host); ok {
-		addName(x.hostsByIP, h.Underlay.Addr, h.Name)
+		for _, ip := range h.VTEPs() {
+			edit(x.hostsByIP, ip, h.Name)
+		}
 	}
 }
 

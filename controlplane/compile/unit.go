@@ -90,14 +90,15 @@ func compileUnit(x *index, r model.Ref) []item {
 	return u.items
 }
 
-// host lets the others take tunnelled packets from this host.
+// host lets the others take tunnelled packets from this host, of a pair of VTEPs from either.
 func (u *unit) host(h *model.Host) {
-	if !h.Underlay.Addr.Is4() {
-		return
+	for _, ip := range h.VTEPs() {
+		if !ip.Is4() {
+			continue
+		}
+		from := every().WithUint(flow.FieldInPort, uint64(flow.PortTunnel)).WithUint(flow.FieldTunSrc, uint64(flow.IPv4(ip)))
+		u.add(except(h.Name), rule(pipeline.TableConvertPhyLogical, prioObject, from, flow.Goto(pipeline.TableExtractMetadata)))
 	}
-	from := every().WithUint(flow.FieldInPort, uint64(flow.PortTunnel)).
-		WithUint(flow.FieldTunSrc, uint64(flow.IPv4(h.Underlay.Addr)))
-	u.add(except(h.Name), rule(pipeline.TableConvertPhyLogical, prioObject, from, flow.Goto(pipeline.TableExtractMetadata)))
 }
 
 // PuntArrived is the reason with which a host hands up what a VM sends there that
@@ -124,7 +125,7 @@ func (u *unit) place(x *index, p *model.Port) {
 	u.add(here, rule(pipeline.TableLSPIngressLookupDstPort, prioObject, to,
 		toPort, flow.Goto(pipeline.TableLSPIngressOutputDstPort)))
 	u.add(except(pl.host.Name), rule(pipeline.TableLSPIngressLookupDstPort, prioObject, to,
-		toPort, flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.host.Underlay.Addr))),
+		toPort, flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.host.VTEP()))),
 		flow.Goto(pipeline.TableLSPIngressOutputDstPort)))
 	u.neighbour(x, p)
 }
@@ -137,7 +138,7 @@ type device struct{ in, out []flow.Action }
 // goes to where the VM is about to move, if it is.
 func (pl place) leaving() (d device) {
 	if pl.next != nil {
-		d.out = []flow.Action{flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.next.Underlay.Addr)))}
+		d.out = []flow.Action{flow.SetUint(flow.FieldTunDst, uint64(flow.IPv4(pl.next.VTEP())))}
 	}
 	return d
 }

@@ -108,6 +108,7 @@ func (c *alone) host(h *Host) {
 	}
 	c.mac("mac", h.MAC)
 	c.mac("mac", h.Status.MAC)
+	c.alternate(h)
 	if h.MTU != 0 && h.MTU < MinMTU {
 		c.fail("mtu", "%d is too small; at least %d leaves a guest 576 bytes", h.MTU, MinMTU)
 	}
@@ -124,6 +125,21 @@ func (c *alone) host(h *Host) {
 		c.fail("gateway.mac", "missing; the kernel is not asked for it")
 	}
 	c.mac("gateway.mac", g.MAC)
+}
+
+// alternate checks that the second VTEP is another machine in the host's subnet.
+func (c *alone) alternate(h *Host) {
+	c.mac("alternate", h.Status.AlternateMAC)
+	p := h.Underlay.Prefix()
+	switch a := h.Alternate; {
+	case !a.IsValid() || !c.ipv4("alternate", Address{Addr: a}):
+	case a == h.Underlay.Addr:
+		c.fail("alternate", "%s is the host's underlay address; give the second tunnel end point its own, or leave it out", a)
+	case p.IsValid() && (!p.Contains(a) || isEdge(a, p)):
+		c.fail("alternate", "%s is no machine's address in the host's subnet %s", a, p)
+	case h.Gateway != nil && a == h.Gateway.IP:
+		c.fail("alternate", "%s is the gateway's", a)
+	}
 }
 
 func (c *alone) port(p *Port) {

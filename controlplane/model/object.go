@@ -76,12 +76,15 @@ func New(k Kind) Object {
 // Host is a machine that runs VMs, or anything else on the underlay that speaks
 // baton's Geneve.
 type Host struct {
-	Name     string    `json:"name"`
-	Underlay Address   `json:"underlay"`         // VTEP's IPv4 address with its subnet's length
-	MAC      flow.MAC  `json:"mac,omitzero"`     // VTEP's; absent = what its agent reports
-	Gateway  *Gateway  `json:"gateway,omitzero"` // way to hosts in other subnets; absent = none
-	MTU      uint16    `json:"mtu,omitzero"`     // bytes of L3 on the underlay; absent = DefaultMTU
-	Status   HostState `json:"status,omitzero"`  // filled in by baton
+	Name     string   `json:"name"`
+	Underlay Address  `json:"underlay"`     // VTEP's IPv4 address with its subnet's length
+	MAC      flow.MAC `json:"mac,omitzero"` // VTEP's; absent = what its agent reports
+	// Alternate is the address of a second VTEP, in the same subnet: the two are a pair, which the
+	// host uses by turns. All take what comes from either and send to one: see VTEP. Absent = none.
+	Alternate netip.Addr `json:"alternate,omitzero"`
+	Gateway   *Gateway   `json:"gateway,omitzero"` // way to hosts in other subnets; absent = none
+	MTU       uint16     `json:"mtu,omitzero"`     // bytes of L3 on the underlay; absent = DefaultMTU
+	Status    HostState  `json:"status,omitzero"`  // filled in by baton
 }
 
 // Gateway is a router of the underlay. The kernel is never asked for its MAC.
@@ -94,8 +97,12 @@ type Gateway struct {
 type HostState struct {
 	Connected bool     `json:"connected,omitzero"` // its agent has a session with a controller
 	MAC       flow.MAC `json:"mac,omitzero"`       // VTEP's, as its agent last reported it; outlives the session
-	Version   string   `json:"version,omitzero"`   // of its batond
-	Since     string   `json:"since,omitzero"`     // when the session began, RFC 3339
+	// Of a host with a pair of VTEPs, both outlive the session: the second one's address, and
+	// whether that is the one in use.
+	AlternateMAC flow.MAC `json:"alternateMAC,omitzero"`
+	AtAlternate  bool     `json:"atAlternate,omitzero"`
+	Version      string   `json:"version,omitzero"` // of its batond
+	Since        string   `json:"since,omitzero"`   // when the session began, RFC 3339
 }
 
 // Switch is a logical layer 2 network.
@@ -191,13 +198,40 @@ func (r *Router) clone() Object { c := *r; return &c }
 func (p *Port) clone() Object   { c := *p; return &c }
 func (r *Route) clone() Object  { c := *r; return &c }
 
-// VTEPMAC is the address for frames to the host: the given one, else the one
+// VTEPMAC is the MAC of the VTEP at Underlay: the given one, else the one
 // its agent reported, else zero.
 func (h *Host) VTEPMAC() flow.MAC {
 	if h.MAC != (flow.MAC{}) {
 		return h.MAC
 	}
 	return h.Status.MAC
+}
+
+// VTEPs are the addresses of the host's tunnel end points: of one, or of a pair.
+func (h *Host) VTEPs() []netip.Addr {
+	if h.Alternate.Is4() && h.Alternate != h.Underlay.Addr {
+		return []netip.Addr{h.Underlay.Addr, h.Alternate}
+	}
+	return []netip.Addr{h.Underlay.Addr}
+}
+
+// VTEP is the one that others send to.
+func (h *Host) VTEP() netip.Addr {
+	if h.Status.AtAlternate && h.Alternate.Is4() {
+		return h.Alternate
+	}
+	return h.Underlay.Addr
+}
+
+// MACOf is the MAC of the VTEP with this address, zero if it is not known or not the host's.
+func (h *Host) MACOf(vtep netip.Addr) flow.MAC {
+	switch vtep {
+	case h.Underlay.Addr:
+		return h.VTEPMAC()
+	case h.Alternate:
+		return h.Status.AlternateMAC
+	}
+	return flow.MAC{}
 }
 
 // UnderlayMTU is the host's MTU with the default filled in, bytes.

@@ -81,6 +81,9 @@ func (v *validator) hosts() {
 	for _, o := range v.state.List(KindHost) {
 		h := o.(*Host)
 		claim(v, ips, h.Underlay.Addr, h.Ref(), "underlay", h.Underlay.Addr.String()+" is already the underlay address of %s; give each host its own")
+		if h.Alternate != h.Underlay.Addr { // said already
+			claim(v, ips, h.Alternate, h.Ref(), "alternate", h.Alternate.String()+" is already the underlay address of %s; give each host its own")
+		}
 		claim(v, macs, h.MAC, h.Ref(), "mac", h.MAC.String()+" is already the MAC of %s; give each host its own")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"baton/controlplane/model"
+	"baton/dataplane/flow"
 )
 
 // sessions are the hosts that this store reports as connected, under one lease.
@@ -24,7 +25,7 @@ type sessions struct {
 
 // SetHostStatus reports what a host's agent says, and that it is connected: for
 // as long as this store lives and has etcd, plus Config.StatusTTL. st.Connected
-// is taken as true. A MAC that is not zero is kept beyond that.
+// is taken as true. MACs, if any is not zero, and which VTEP is in use are kept beyond that.
 //
 //	error: ErrNotFound if there is no such host; ErrUnreachable
 func (s *Store) SetHostStatus(ctx context.Context, host string, st model.HostState) error {
@@ -72,15 +73,15 @@ func (s *Store) grant(ctx context.Context) error {
 // putStatus writes a host's keys under the present lease. sessions.mu is held.
 func (s *Store) putStatus(ctx context.Context, host string, st model.HostState) error {
 	ref := model.Ref{Kind: model.KindHost, Name: host}
-	mac := st.MAC
-	st.MAC = [6]byte{} // it has a key of its own
+	kept := learned{st.MAC, st.AlternateMAC, st.AtAlternate} // have a key of their own
+	st.MAC, st.AlternateMAC, st.AtAlternate = flow.MAC{}, flow.MAC{}, false
 	live, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("store: %s: %w", ref, err)
 	}
 	ops := []clientv3.Op{clientv3.OpPut(s.liveKey(host), string(live), clientv3.WithLease(s.sessions.lease))}
-	if mac != ([6]byte{}) {
-		value, err := json.Marshal(learned{MAC: mac})
+	if kept.MAC != (flow.MAC{}) || kept.AlternateMAC != (flow.MAC{}) {
+		value, err := json.Marshal(kept)
 		if err != nil {
 			return fmt.Errorf("store: %s: %w", ref, err)
 		}

@@ -30,7 +30,9 @@ func (s *Store) generationKey() string         { return s.cfg.Prefix + keyGenera
 
 // learned is the value of a learned key.
 type learned struct {
-	MAC flow.MAC `json:"mac,omitzero"`
+	MAC          flow.MAC `json:"mac,omitzero"`
+	AlternateMAC flow.MAC `json:"alternateMAC,omitzero"`
+	AtAlternate  bool     `json:"atAlternate,omitzero"`
 }
 
 // view is a network put together from etcd's keys. A host's object, what was
@@ -145,8 +147,10 @@ func (v *view) putLearned(r model.Ref, value []byte) error {
 	if err := json.Unmarshal(value, &l); err != nil {
 		return err
 	}
-	if l.MAC.IsMulticast() {
-		return fmt.Errorf("%s is a group address", l.MAC)
+	for _, mac := range []flow.MAC{l.MAC, l.AlternateMAC} {
+		if mac.IsMulticast() {
+			return fmt.Errorf("%s is a group address", mac)
+		}
 	}
 	v.learned[r.Name] = l
 	return nil
@@ -178,6 +182,7 @@ func (v *view) mergeHost(name string) {
 		c.Status = st
 		c.Status.Connected = true
 	}
-	c.Status.MAC = v.learned[name].MAC
+	l := v.learned[name]
+	c.Status.MAC, c.Status.AlternateMAC, c.Status.AtAlternate = l.MAC, l.AlternateMAC, l.AtAlternate
 	v.state.Set(c)
 }

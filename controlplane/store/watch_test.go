@@ -247,13 +247,21 @@ func TestHostStatus(t *testing.T) {
 	if st := host().Status; !st.Connected || st.Version != "1.3" || st.MAC != mac {
 		t.Errorf("status after the move %+v", st)
 	}
+	// What is known of a pair of VTEPs outlives the session as well.
+	pair := model.HostState{MAC: mac, AlternateMAC: [6]byte{2, 0, 0, 0, 0, 8}, AtAlternate: true, Version: "1.3"}
+	if err := other.SetHostStatus(testContext(t), "host1", pair); err != nil {
+		t.Fatal(err)
+	}
+	if st := host().Status; st.MAC != mac || st.AlternateMAC != pair.AlternateMAC || !st.AtAlternate {
+		t.Errorf("status of a pair %+v", st)
+	}
 	if r := apply(t, s, network); len(r.Updated) != 0 {
 		t.Errorf("status made apply change %v", r.Updated)
 	}
 	if err := other.ClearHostStatus(testContext(t), "host1"); err != nil {
 		t.Fatal(err)
 	}
-	if st := host().Status; st.Connected || st.MAC != mac {
+	if st := host().Status; st.Connected || st.MAC != mac || st.AlternateMAC != pair.AlternateMAC || !st.AtAlternate {
 		t.Errorf("status after the session %+v", st)
 	}
 	if err := other.SetHostStatus(testContext(t), "host1", model.HostState{}); err != nil {
