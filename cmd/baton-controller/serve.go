@@ -151,6 +151,9 @@ func (c *controller) openStore(ctx context.Context) (err error) {
 func (c *controller) join() {
 	c.ofe = ofe.New(ofe.Config{
 		Software: cli.Version, Status: c.store, Object: func(name string) *model.Host { return c.vmc.Host(name) }, Log: c.logs.part("ofe"),
+		Settled: func(ctx context.Context, name string, ok func(*model.Host) bool) error {
+			return c.vmc.Settled(ctx, name, ok)
+		},
 		OnPacketIn:   func(host string, p *openflow.PacketIn) { c.moves.PacketIn(host, p) },
 		EchoInterval: c.s.OpenFlow.EchoInterval, EchoTimeout: c.s.OpenFlow.EchoTimeout,
 	})

@@ -88,11 +88,11 @@ const (
 //
 //	out: the other program
 //	error: it does not answer or does not take it, or ctx ends; then it is gone
-func (p *child) offer(ctx context.Context) (string, error) {
+func (p *child) offer(ctx context.Context, s *settings) (string, error) {
 	stop := context.AfterFunc(ctx, func() { p.kill(false) })
 	defer stop()
 	_ = p.conn.SetDeadline(time.Now().Add(offerLimit)) // an open socket takes it
-	to, err := p.conn.Offer(offer())
+	to, err := p.conn.Offer(offer(s))
 	if err == nil {
 		return to, nil
 	}

@@ -26,12 +26,13 @@ type settings struct {
 	Standby     bool          `yaml:"standby" default:"false" doc:"Keep a second process that goes on with all VMs at once when this one dies or is stuck. It needs underlay.alternate, and as much packet memory again."`
 	Watchdog    time.Duration `yaml:"watchdog" default:"1s" range:"200ms..1m" doc:"With standby: how long the workers may stand still before the process counts as stuck, is killed, and the standby takes over."`
 	Underlay    struct {
-		Device      string   `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
-		Alternate   string   `yaml:"alternate" doc:"A second device like device, another VF, for the next process of an upgrade: the two take turns. Without one batond cannot be upgraded while VMs run. With it the tunnel end point has a MAC of its own, made of underlay.address."`
-		BridgePorts []string `yaml:"bridge_ports" doc:"Where the devices are virtual and a Linux bridge stands for the NIC's switch: the names of its ports behind device and alternate. Nothing for VFs."`
-		BridgeNetns string   `yaml:"bridge_netns" doc:"Path of the network namespace where that bridge is. Empty: batond's."`
-		Address     string   `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
-		MTU         uint16   `yaml:"mtu" unit:"bytes" default:"1600" range:"576..9710" doc:"Largest IP packet on the underlay. Guests get 62 bytes less."`
+		Device           string   `yaml:"device" doc:"DPDK device: a PCI address (0000:03:02.0), or a virtual device such as net_af_packet0,iface=eth1."`
+		Alternate        string   `yaml:"alternate" doc:"A second device like device, another VF, for the next process of an upgrade: the two take turns. Without one batond cannot be upgraded while VMs run. With it, and without alternate_address, the tunnel end point has a MAC of its own, made of underlay.address."`
+		AlternateAddress string   `yaml:"alternate_address" doc:"IPv4 address of a second tunnel end point, at alternate, in the subnet of address; as alternate in this host's Host object. The two take turns, and the controller tells the other hosts which to send to: nothing is asked of the NIC. Empty: the one end point moves from device to device."`
+		BridgePorts      []string `yaml:"bridge_ports" doc:"Where the devices are virtual and a Linux bridge stands for the NIC's switch: the names of its ports behind device and alternate. Nothing for VFs."`
+		BridgeNetns      string   `yaml:"bridge_netns" doc:"Path of the network namespace where that bridge is. Empty: batond's."`
+		Address          string   `yaml:"address" doc:"Underlay IPv4 address of this host with its prefix, such as 192.168.100.1/24."`
+		MTU              uint16   `yaml:"mtu" unit:"bytes" default:"1600" range:"576..9710" doc:"Largest IP packet on the underlay. Guests get 62 bytes less."`
 	} `yaml:"underlay"`
 	Vhost struct {
 		SocketDir  string `yaml:"socket_dir" default:"/run/baton/vhost" doc:"Folder of the vhost-user sockets; port vm1 has vm1.sock there."`
@@ -135,6 +136,8 @@ func (s *settings) checkAlternate() (errs []error) {
 		errs = append(errs, errors.New("standby: it needs workers.pin: only of threads is it known at once that they are dead"))
 	}
 	switch {
+	case u.AlternateAddress != "":
+		errs = append(errs, s.checkPair()...)
 	case len(u.BridgePorts) == 0 && u.BridgeNetns == "":
 	case u.Alternate == "":
 		errs = append(errs, errors.New("underlay.bridge_ports, bridge_netns: they belong to underlay.alternate, which is not set"))

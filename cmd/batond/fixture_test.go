@@ -59,7 +59,7 @@ func TestStateV1Known(t *testing.T) {
 	if *update {
 		writeFixtures(t)
 	}
-	for _, tag := range []wire.Tag{{Kind: 1, Version: 1}, {Kind: 2, Version: 1}, {Kind: 3, Version: 1}, {Kind: 4, Version: 1}, {Kind: 5, Version: 1}} {
+	for _, tag := range []wire.Tag{{Kind: 1, Version: 1}, {Kind: 2, Version: 1}, {Kind: 3, Version: 1}, {Kind: 4, Version: 1}, {Kind: 5, Version: 1}, {Kind: 6, Version: 1}} {
 		k, ok := known()[tag.Kind]
 		if !ok || k.Min > 1 || k.Max < 1 {
 			t.Errorf("kind %d: version 1 is not taken: %+v", tag.Kind, k)
@@ -217,6 +217,7 @@ func writeFixtures(t *testing.T) {
 	}
 	text("setup.json", fixtureSetup())
 	text("device.json", fixtureDevice())
+	text("pair.json", pairState{"192.168.100.1/24", "192.168.100.2"})
 	text("counters.json", counters{
 		Pool: worker.Carried{
 			Ports: map[string]worker.CarriedTotals{"vm1": {RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4, Generated: 5, Drops: map[string]uint64{"tx_full": 6}}},

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"baton/controlplane/agent"
 	"baton/dataplane/buf"
 	"baton/dataplane/worker"
 	"baton/hostapi"
@@ -202,9 +203,12 @@ type giving struct {
 	link   *relay.Link
 	gates  []*relay.Gate
 	child  *child
-	api    *os.File // the API's listener
-	left   bool     // nobody answers there
-	failed error    // of taking everything back
+	api    *os.File   // the API's listener
+	left   bool       // nobody answers there
+	other  agent.VTEP // the new process', of a pair
+	unfit  bool       // it does not take what crosses to it, or gives no answer
+	back   bool       // other hosts send here again
+	failed error      // of taking everything back
 }
 
 // plan checks what can be checked at once.
@@ -214,6 +218,9 @@ func (u *upgrader) plan(req hostapi.UpgradeRequest) (*giving, error) {
 	g := &giving{u: u, h: u.h, req: req, binary: req.Binary}
 	if u.h.settings.Underlay.Alternate == "" {
 		return nil, errors.New("underlay.alternate: not set: an upgrade needs a second device for the new process, such as another VF of the NIC")
+	}
+	if err := g.h.checkSteer(); err != nil {
+		return nil, err
 	}
 	if g.binary == "" {
 		path, err := ownBinary()
@@ -287,7 +294,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 	if g.child, err = g.h.startChild(g.binary, takeoverFlag); err != nil {
 		return nil, err
 	}
-	to, err := g.child.offer(ctx)
+	to, err := g.child.offer(ctx, g.h.settings)
 	if err != nil {
 		return nil, err
 	}
@@ -326,6 +333,9 @@ func (g *giving) give(ctx context.Context) (report map[string]handover.PortRepor
 	gv := &handover.Giver{
 		Conn: g.child.conn, Kill: g.child.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Check: func() error { return g.link.Inbox().Err() }, Progress: g.u.progress,
 		Canary: len(g.req.Canary), CanaryTime: time.Second, DryRun: g.req.DryRun,
+	}
+	if g.h.settings.pair() {
+		gv.Ready, gv.Recall = g.ready, g.recall
 	}
 	if g.req.CanaryS > 0 {
 		gv.CanaryTime = time.Duration(g.req.CanaryS * float64(time.Second))
@@ -389,7 +399,10 @@ func (g *giving) gate(gv *handover.Giver) (err error) {
 	}
 	files := append(g.area.Files(), rawFD(g.h.lock), rawFD(g.api))
 	first, err := section(tagSetup, set, files...)
-	gv.Begin = []wire.Section{first, {Tag: tagRules, Payload: rules}}
+	if err != nil {
+		return err
+	}
+	gv.Begin, err = g.h.settings.addPair([]wire.Section{first, {Tag: tagRules, Payload: rules}})
 	return err
 }
 
@@ -447,10 +460,16 @@ const (
 	drainLimit = 50 * time.Millisecond
 )
 
-// drained waits until this process' NIC has given what it had when the traffic went away.
-func (g *giving) drained(ctx context.Context) error {
+// drained waits until this process' NIC has given what it had when the traffic went away. Of a
+// pair of VTEPs it sends it away before.
+func (g *giving) drained(ctx context.Context, pass func() error) error {
 	if err := g.h.under.take(1 - g.h.under.which); err != nil { // a VF's filter is its owner's to change
 		return err
+	}
+	if g.h.settings.pair() {
+		if err := g.sendAway(ctx, pass); err != nil {
+			return err
+		}
 	}
 	last, since := g.h.received(), time.Now()
 	for begun := since; time.Since(begun) < drainLimit && time.Since(since) < drainQuiet; time.Sleep(200 * time.Microsecond) {
@@ -461,7 +480,12 @@ func (g *giving) drained(ctx context.Context) error {
 	return g.h.pool.Barrier(ctx, 0)
 }
 
-func (g *giving) unsteer() error { return g.h.under.take(g.h.under.which) }
+func (g *giving) unsteer() error {
+	if g.h.settings.pair() {
+		g.callBack()
+	}
+	return g.h.under.take(g.h.under.which)
+}
 
 // end is what the new process gets last.
 func (g *giving) end(report map[string]handover.PortReport) ([]wire.Section, error) {

@@ -240,9 +240,8 @@ func (h *host) hold(worker int) (func(), error) {
 // newAgent makes the agent; run has it keep its session.
 func (h *host) newAgent(tlsConfig *tls.Config) (err error) {
 	s := h.settings
-	vtep := h.under.vtep.Config()
 	h.agent, err = agent.New(agent.Config{
-		Target: h.target, Host: s.Host, Software: cli.Version, VTEPMAC: vtep.MAC, VTEPIP: h.under.vtep.IP(), MTU: s.Underlay.MTU,
+		Target: h.target, Host: s.Host, Software: cli.Version, VTEP: h.under.tunnel(), OtherIP: s.otherIP(h.under.which), MTU: s.Underlay.MTU,
 		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"), Applied: h.keeper.rulesChanged,
 	})

@@ -168,7 +168,7 @@ func (k *keeper) keep(ctx context.Context) error {
 		return err
 	}
 	defer c.conn.Close()
-	if _, err := c.offer(ctx); err != nil {
+	if _, err := c.offer(ctx, k.h.settings); err != nil {
 		return err
 	}
 	// One that is just starting is not waited for.
@@ -255,7 +255,11 @@ func (k *keeper) begin(s *handover.Keeper) error {
 	if err != nil {
 		return err
 	}
-	return s.Begin(first, wire.Section{Tag: tagRules, Payload: rules})
+	all := []wire.Section{first, {Tag: tagRules, Payload: rules}}
+	if all, err = k.h.settings.addPair(all); err != nil {
+		return err
+	}
+	return s.Begin(all...)
 }
 
 // putRules tells the standby of all rules.

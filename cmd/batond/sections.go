@@ -23,6 +23,7 @@ const (
 	kindDevice   wire.Kind = 3 // deviceState; files: the session's socket, then those of netdev.State in EachFD's order
 	kindCounters wire.Kind = 4 // counters
 	kindCredits  wire.Kind = 5 // pipeline.ExportCounters
+	kindPair     wire.Kind = 6 // pair; of a host that has one alone: else the two devices share one VTEP
 )
 
 var (
@@ -31,17 +32,22 @@ var (
 	tagDevice   = wire.Tag{Kind: kindDevice, Version: 1, Mandatory: true}
 	tagCounters = wire.Tag{Kind: kindCounters, Version: 1}
 	tagCredits  = wire.Tag{Kind: kindCredits, Version: 1}
+	tagPair     = wire.Tag{Kind: kindPair, Version: 1, Mandatory: true}
 )
 
-// offer is what this program gives.
-func offer() wire.Offer {
-	return wire.Offer{Program: program(), Sections: []wire.Tag{handover.StepTag, tagSetup, tagRules, tagDevice, tagCounters, tagCredits}}
+// offer is what this program gives, with these settings.
+func offer(s *settings) wire.Offer {
+	o := wire.Offer{Program: program(), Sections: []wire.Tag{handover.StepTag, tagSetup, tagRules, tagDevice, tagCounters, tagCredits}}
+	if s.pair() {
+		o.Sections = append(o.Sections, tagPair)
+	}
+	return o
 }
 
 // known is what this program takes.
 func known() map[wire.Kind]wire.Known {
 	all := map[wire.Kind]wire.Known{}
-	for _, t := range []wire.Tag{tagSetup, tagRules, tagDevice, tagCounters, tagCredits} {
+	for _, t := range []wire.Tag{tagSetup, tagRules, tagDevice, tagCounters, tagCredits, tagPair} {
 		all[t.Kind] = wire.Known{Min: t.Version, Max: t.Version}
 	}
 	return handover.StepKnown(all)

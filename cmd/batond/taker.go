@@ -61,7 +61,7 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	log := h.loggers.root
 	log.Info("taking over", "from", from.Program)
 	err = (&handover.Taker{
-		Conn: t.conn, Begin: t.begin, Restore: t.restore, Running: t.running, Steer: t.steer, Open: t.open, End: t.end,
+		Conn: t.conn, Begin: t.begin, Told: t.tell, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, End: t.end,
 		Alive: t.stuck,
 	}).Run()
 	switch {
@@ -116,6 +116,9 @@ func (t *taking) bringUp(set *setup, all []wire.Section) (err error) {
 	}
 	if s.device(which) == "" {
 		return fmt.Errorf("underlay.alternate: not set, and %s is in use", set.Device)
+	}
+	if err := s.samePair(all); err != nil {
+		return err
 	}
 	if h.under, err = openUnderlay(s, which, h.cpus.lcore, h.loggers.part("dpdk")); err != nil {
 		return err
@@ -208,6 +211,14 @@ func (t *taking) steer() error {
 	t.valve.Hold()
 	t.h.pool.Quiesce() // no worker is about to drop what is the traffic already
 	return t.h.under.take(t.h.under.which)
+}
+
+// pass returns when all workers have seen it.
+func (t *taking) pass() error {
+	t.valve.Pass()
+	t.h.pool.Quiesce() // the iterations that were under way are over
+	t.h.pool.Quiesce() // and those that have begun since
+	return nil
 }
 
 func (t *taking) open() error {

@@ -31,6 +31,7 @@ type underlay struct {
 	nic    *dpdk.Port
 	vtep   *overlay.Endpoint
 	which  int          // 0: underlay.device, 1: underlay.alternate
+	pair   bool         // each of the two has a VTEP of its own
 	steer  *steer.Steer // nil: nothing decides which device gets the VTEP's traffic
 }
 
@@ -48,11 +49,11 @@ func (s *settings) device(which int) string {
 //
 //	error: names the device or the resource and the fix; everything is undone
 func openUnderlay(s *settings, which, lcore int, log hclog.Logger) (_ *underlay, err error) {
-	address, err := s.address()
+	address, err := s.addressOf(which)
 	if err != nil {
 		return nil, err
 	}
-	u := &underlay{which: which}
+	u := &underlay{which: which, pair: s.pair()}
 	if u.memory, err = eal.Init(ealOptions(s, s.device(which), lcore, log)); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func openUnderlay(s *settings, which, lcore int, log hclog.Logger) (_ *underlay,
 	}
 	info := u.nic.Info()
 	mac := flow.MAC(info.MAC)
-	if s.Underlay.Alternate != "" {
+	if s.Underlay.Alternate != "" && !u.pair { // one of a pair is at its device, with that one's MAC
 		mac = vtepMAC(address)
 		if err = u.openSteer(s, mac); err != nil {
 			return nil, err

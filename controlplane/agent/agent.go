@@ -35,8 +35,8 @@ type Config struct {
 	Target      Target
 	Host        string   // name of the Host object
 	Software    string   // version of the program, for people
-	VTEPMAC     flow.MAC // address that peers send to
-	VTEPIP      uint32   // IPv4, host order
+	VTEP        VTEP     // the one in use
+	OtherIP     uint32   // IPv4, host order: of a pair of VTEPs the other one's, 0 = no pair
 	MTU         uint16   // bytes of L3 on the underlay
 	Controllers []string // unix:PATH or HOST:PORT, tried in order; none = work from the checkpoint alone
 	TLS         *tls.Config
@@ -71,6 +71,9 @@ type Agent struct {
 	mu       sync.Mutex // guards what follows; the work goroutine alone changes state
 	state    *openflow.State
 	revision int64
+	vtep     VTEP     // the one in use
+	otherIP  uint32   // of a pair, the other one's
+	session  *session // the one there is, nil: none
 	status   Status
 	ports    map[string]*openflow.PortStatus // changes not yet sent
 
@@ -125,7 +128,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log, said: map[openflow.Endpoint]string{}, state: openflow.NewState(), saved: make(chan struct{}, 1),
 		ports: map[string]*openflow.PortStatus{}, portsChanged: make(chan struct{}, 1),
-		packets: make(chan *openflow.PacketIn, packetQueue),
+		packets: make(chan *openflow.PacketIn, packetQueue), vtep: cfg.VTEP, otherIP: cfg.OtherIP,
 	}
 	for _, c := range cfg.Controllers {
 		e, err := openflow.ParseEndpoint(c)
@@ -206,7 +209,7 @@ func (a *Agent) noteEnd(e openflow.Endpoint, err error) {
 		a.status.Since = time.Now()
 		clear(a.said) // a new outage
 	}
-	a.status.Controller, a.status.LastError = "", text
+	a.status.Controller, a.status.LastError, a.session = "", text, nil
 	a.mu.Unlock()
 	a.said[e] = text
 	if !same {

@@ -25,6 +25,8 @@ type session struct {
 	heard  atomic.Int64 // when the last message came, nanoseconds of the Unix clock
 	bundle openflow.Collector
 	xid    uint32 // of the echoes that this side asks for
+	steers bool   // the controller takes requests for that
+	steer  steering
 }
 
 // task is what must happen in the order in which the controller said it.
@@ -69,7 +71,8 @@ func (a *Agent) runSession(ctx context.Context, e openflow.Endpoint) (good bool,
 	if !late.Stop() {
 		return false, context.Cause(ctx)
 	}
-	a.noteStart(e, reply)
+	s.steers = reply.Steers
+	a.noteStart(e, s, reply)
 	wg.Go(s.runSend)
 	wg.Go(s.runWork)
 	wg.Go(s.runEcho)
@@ -97,7 +100,7 @@ func (s *session) hello() (*openflow.HelloReply, error) {
 	a.mu.Lock()
 	h := &openflow.Hello{
 		Versions: openflow.Versions(), Host: a.cfg.Host, Software: a.cfg.Software,
-		VtepMac: append([]byte(nil), a.cfg.VTEPMAC[:]...), VtepIp: a.cfg.VTEPIP, Mtu: uint32(a.cfg.MTU),
+		VtepMac: append([]byte(nil), a.vtep.MAC[:]...), VtepIp: a.vtep.IP, OtherIp: a.otherIP, AtAlternate: a.vtep.Alternate, Mtu: uint32(a.cfg.MTU),
 		Digest: openflow.EncodeDigest(a.state.Digest()), Revision: a.revision,
 	}
 	a.mu.Unlock()
@@ -121,15 +124,18 @@ func (s *session) hello() (*openflow.HelloReply, error) {
 	return reply, nil
 }
 
-func (a *Agent) noteStart(e openflow.Endpoint, r *openflow.HelloReply) {
+func (a *Agent) noteStart(e openflow.Endpoint, s *session, r *openflow.HelloReply) {
 	a.mu.Lock()
-	a.status.Controller, a.status.Since, a.status.LastError = e.String(), time.Now(), ""
+	a.status.Controller, a.status.Since, a.status.LastError, a.session = e.String(), time.Now(), "", s
 	a.status.Sessions++
 	for len(a.packets) > 0 { // of an earlier session
 		<-a.packets
 	}
 	a.mu.Unlock()
 	a.log.Info("session with controller", "controller", e.String(), "version", r.Version, "software", r.Software)
+	if r.Problem != "" {
+		a.log.Warn("this host is not as the network has it", "problem", r.Problem)
+	}
 }
 
 // send queues a message; it waits while the controller does not read.
@@ -196,6 +202,8 @@ func (s *session) receive(m *openflow.Message) error {
 	case *openflow.Message_BarrierRequest, *openflow.Message_DigestRequest,
 		*openflow.Message_BucketRequest, *openflow.Message_StatsRequest:
 		return s.enqueue(task{msg: m})
+	case *openflow.Message_SteerReply:
+		s.steer.answered(m.Xid, b.SteerReply)
 	case *openflow.Message_Error:
 		e, _ := openflow.AsPeerError(m)
 		return fmt.Errorf("the controller says: %w", e)

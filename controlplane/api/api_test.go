@@ -102,7 +102,7 @@ func startHost(t *testing.T, p *plane, name string) (*agent.Agent, *agenttest.Ta
 	t.Helper()
 	target := &agenttest.Target{}
 	a, err := agent.New(agent.Config{
-		Target: target, Host: name, Software: "v1", VTEPMAC: [6]byte{2, name[1]}, MTU: 1500,
+		Target: target, Host: name, Software: "v1", VTEP: agent.VTEP{MAC: [6]byte{2, name[1]}}, MTU: 1500,
 		Controllers: []string{"unix:" + filepath.Join(p.dir, "of.sock")}, MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond,
 	})
 	if err != nil {

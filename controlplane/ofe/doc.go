@@ -11,6 +11,10 @@
 // entries as dirty, so that a slow host gets fewer and larger bundles and delays
 // no one: each host has its own lock and its own goroutines.
 //
+// A host with a pair of VTEPs asks for the others to send to one of them (SteerRequest). That is
+// written as the host's status, comes back by vmc as rules of the others, and is answered when
+// they have applied those.
+//
 // Invariants: a host is told nothing before its whole wanted state is known
 // (Ready, SetHost); after each barrier the host's digest is compared with the
 // one it must have, and a difference starts a reconciliation; an entry that

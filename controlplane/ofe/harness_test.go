@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sink remembers statuses.
+// sink remembers statuses, and of those that are cleared what a store keeps.
 type sink struct {
 	mu    sync.Mutex
 	hosts map[string]model.HostState
@@ -37,7 +37,8 @@ func (s *sink) SetHostStatus(_ context.Context, host string, st model.HostState)
 func (s *sink) ClearHostStatus(_ context.Context, host string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.hosts, host)
+	was := s.hosts[host]
+	s.hosts[host] = model.HostState{MAC: was.MAC, AlternateMAC: was.AlternateMAC, AtAlternate: was.AtAlternate}
 	return nil
 }
 
@@ -106,7 +107,7 @@ func startHost(t *testing.T, name, socket string, edit func(*agent.Config)) *hos
 	t.Helper()
 	h := &host{target: &agenttest.Target{}, ended: make(chan struct{})}
 	cfg := agent.Config{
-		Target: h.target, Host: name, Software: "v1", VTEPMAC: flow.MAC{2, 1}, VTEPIP: 1, MTU: 1500,
+		Target: h.target, Host: name, Software: "v1", VTEP: agent.VTEP{IP: 1, MAC: flow.MAC{2, 1}}, MTU: 1500,
 		Controllers: []string{"unix:" + socket}, MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond,
 		EchoInterval: 50 * time.Millisecond, EchoTimeout: 5 * time.Second, CheckpointInterval: time.Millisecond,
 	}

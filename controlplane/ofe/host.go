@@ -195,8 +195,7 @@ func (h *host) info() HostInfo {
 		InStep: h.session != nil && h.acked == h.seq, Counters: h.count,
 	}
 	if h.hello != nil {
-		i.Software, i.VTEPIP, i.MTU = h.hello.Software, h.hello.VtepIp, uint16(h.hello.Mtu)
-		copy(i.VTEPMAC[:], h.hello.VtepMac)
+		i.said(h.hello)
 	}
 	if h.session != nil {
 		i.Peer, i.LastHeard = h.session.peer, time.Unix(0, h.session.heard.Load())
@@ -205,6 +204,12 @@ func (h *host) info() HostInfo {
 		i.Ports = append(i.Ports, h.ports[name])
 	}
 	return i
+}
+
+// said fills in what a host's hello tells.
+func (i *HostInfo) said(h *openflow.Hello) {
+	i.Software, i.VTEPIP, i.OtherIP, i.AtAlternate, i.MTU = h.Software, h.VtepIp, h.OtherIp, h.AtAlternate, uint16(h.Mtu)
+	copy(i.VTEPMAC[:], h.VtepMac)
 }
 
 // What a host can make the controller remember: so many ports, and so many

@@ -21,13 +21,17 @@ func Mismatch(h *model.Host, i HostInfo) string {
 	say := func(key string, configured, modelled any) {
 		all = append(all, fmt.Sprintf("%s %v in batond's configuration, but %v in the network", key, configured, modelled))
 	}
-	if ip := i.address(); h.Underlay.Addr.IsValid() && ip != h.Underlay.Addr {
-		say("underlay address", ip, h.Underlay.Addr)
+	first, second := i.addresses()
+	if h.Underlay.Addr.IsValid() && first != h.Underlay.Addr {
+		say("underlay address", first, h.Underlay.Addr)
+	}
+	if second != h.Alternate {
+		say("alternate underlay address", orNone(second), orNone(h.Alternate))
 	}
 	if h.MTU > i.MTU {
 		say("MTU", i.MTU, h.MTU)
 	}
-	if h.MAC != (flow.MAC{}) && h.MAC != i.VTEPMAC {
+	if h.MAC != (flow.MAC{}) && !i.AtAlternate && h.MAC != i.VTEPMAC {
 		say("underlay MAC", i.VTEPMAC, h.MAC)
 	}
 	if len(all) == 0 {
@@ -36,21 +40,48 @@ func Mismatch(h *model.Host, i HostInfo) string {
 	return strings.Join(all, "; ") + ": make both the same, or other hosts cannot reach it"
 }
 
-func (i *HostInfo) address() netip.Addr {
-	ip := i.VTEPIP
+// addresses are the host's underlay address and its alternate, if it has one.
+func (i *HostInfo) addresses() (first, second netip.Addr) {
+	first, second = address(i.VTEPIP), address(i.OtherIP)
+	if i.AtAlternate {
+		first, second = second, first
+	}
+	return first, second
+}
+
+// address is the zero Addr for 0.
+func address(ip uint32) netip.Addr {
+	if ip == 0 {
+		return netip.Addr{}
+	}
 	return netip.AddrFrom4([4]byte{byte(ip >> 24), byte(ip >> 16), byte(ip >> 8), byte(ip)})
 }
 
-// compare warns once a session of a host that is not as the network has it.
-func (x *session) compare() {
-	if x.s.cfg.Object == nil {
-		return
+func orNone(a netip.Addr) string {
+	if !a.IsValid() {
+		return "none"
 	}
-	h := x.s.cfg.Object(x.h.name)
+	return a.String()
+}
+
+// object is a host's, nil if it is not known.
+func (s *Server) object(host string) *model.Host {
+	if s.cfg.Object == nil {
+		return nil
+	}
+	return s.cfg.Object(host)
+}
+
+// compare says how a host is not as the network has it, and warns of that; empty: it is.
+func (x *session) compare() (problem string) {
+	h := x.s.object(x.h.name)
 	if h == nil {
-		return // removed since it was admitted
+		return "" // removed since it was admitted
 	}
-	if text := Mismatch(h, x.h.info()); text != "" {
-		x.s.log.Warn("host is not as the network has it", "host", x.h.name, "problem", text)
+	var i HostInfo
+	i.said(x.hello)
+	if problem = Mismatch(h, i); problem != "" {
+		x.s.log.Warn("host is not as the network has it", "host", x.h.name, "problem", problem)
 	}
+	return problem
 }

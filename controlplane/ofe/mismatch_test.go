@@ -18,8 +18,17 @@ func hostObject(ip string, mtu uint16, mac flow.MAC) *model.Host {
 	return &model.Host{Name: "h1", Underlay: model.Address{Addr: netip.MustParseAddr(ip), Bits: 24}, MTU: mtu, MAC: mac}
 }
 
+func pairObject(alternate string) *model.Host {
+	h := hostObject("192.168.100.1", 1600, flow.MAC{2, 1})
+	h.Alternate = netip.MustParseAddr(alternate)
+	return h
+}
+
 func TestMismatch(t *testing.T) {
 	reported := ofe.HostInfo{VTEPIP: 0xc0a86401, MTU: 1600, VTEPMAC: flow.MAC{2, 1}}
+	pair, turned := reported, reported
+	pair.OtherIP = 0xc0a86402
+	turned.VTEPIP, turned.OtherIP, turned.AtAlternate, turned.VTEPMAC = 0xc0a86402, 0xc0a86401, true, flow.MAC{2, 9}
 	for _, c := range []struct {
 		name string
 		host *model.Host
@@ -33,6 +42,11 @@ func TestMismatch(t *testing.T) {
 		{"address", hostObject("192.168.100.9", 0, flow.MAC{}), reported, []string{"underlay address 192.168.100.1", "192.168.100.9 in the network"}},
 		{"MTU", hostObject("192.168.100.1", 9000, flow.MAC{}), reported, []string{"MTU 1600", "9000 in the network"}},
 		{"MAC", hostObject("192.168.100.1", 0, flow.MAC{2, 9}), reported, []string{"underlay MAC 02:01:00:00:00:00", "02:09:00:00:00:00 in the network"}},
+		{"pair", pairObject("192.168.100.2"), pair, nil},
+		{"pair, the other way round", pairObject("192.168.100.2"), turned, nil},
+		{"pair turned, but not in the network", pairObject("192.168.100.9"), turned, []string{"alternate underlay address 192.168.100.2", "192.168.100.9 in the network"}},
+		{"pair that the network has not", hostObject("192.168.100.1", 1600, flow.MAC{}), pair, []string{"alternate underlay address 192.168.100.2 in batond's configuration, but none in the network"}},
+		{"pair that the host has not", pairObject("192.168.100.2"), reported, []string{"alternate underlay address none in batond's configuration, but 192.168.100.2"}},
 		{"all", hostObject("192.168.100.2", 1601, flow.MAC{2, 2}), reported, []string{"address", "MTU", "MAC", "make both the same"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,6 +30,9 @@ type Config struct {
 	// Object is the Host object of a name, nil if there is none, to compare it with
 	// what the host reports. nil: nothing is compared.
 	Object func(host string) *model.Host
+	// Settled waits until the network as the sink of it was told has a Host object of which ok is
+	// true; *vmc.VMC's. nil: hosts cannot steer.
+	Settled func(ctx context.Context, host string, ok func(*model.Host) bool) error
 	// OnPacketIn gets packets that hosts hand up; it must not block. nil: they are only counted.
 	OnPacketIn func(host string, p *openflow.PacketIn)
 
@@ -40,6 +43,7 @@ type Config struct {
 	ReplyTimeout time.Duration // 60 s: of a bundle with its barrier, or a question
 	MinBackoff   time.Duration // 1 s after a host refused a bundle, doubled up to MaxBackoff
 	MaxBackoff   time.Duration // 60 s
+	SteerTimeout time.Duration // 8 s: until all hosts have applied that one steers
 
 	Log hclog.Logger // default: none
 }
@@ -69,6 +73,7 @@ func New(cfg Config) *Server {
 	setDefault(&cfg.ReplyTimeout, 60*time.Second)
 	setDefault(&cfg.MinBackoff, time.Second)
 	setDefault(&cfg.MaxBackoff, time.Minute)
+	setDefault(&cfg.SteerTimeout, 8*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
@@ -179,16 +184,18 @@ func (s *Server) admit(name string) (*host, error) {
 
 // HostInfo is what the Server knows of one host.
 type HostInfo struct {
-	Name      string
-	Connected bool
-	Since     time.Time // the session began, or ended; zero = never seen
-	LastHeard time.Time // of the running session
-	Software  string    // version of its batond
-	VTEPMAC   flow.MAC  // as it last said
-	VTEPIP    uint32
-	MTU       uint16
-	Peer      string // address of its end of the session
-	LastError string // why it is not in step, or not connected
+	Name        string
+	Connected   bool
+	Since       time.Time // the session began, or ended; zero = never seen
+	LastHeard   time.Time // of the running session
+	Software    string    // version of its batond
+	VTEPMAC     flow.MAC  // as it last said
+	VTEPIP      uint32
+	OtherIP     uint32 // of a pair of VTEPs the one that it did not use then; 0 = no pair
+	AtAlternate bool   // the one that it used is the object's alternate
+	MTU         uint16
+	Peer        string // address of its end of the session
+	LastError   string // why it is not in step, or not connected
 
 	Wanted   uint64 // entries that it must have
 	Revision int64  // of the network, that it must have

@@ -32,7 +32,10 @@ type session struct {
 	fail   context.CancelCauseFunc
 	heard  atomic.Int64 // when the last message came, nanoseconds of the Unix clock
 	xid    atomic.Uint32
-	served chan struct{} // closed when the hello was accepted: h and hello are set
+	served chan struct{}           // closed when the hello was accepted: h and hello are set
+	state  model.HostState         // that was reported; runReceive's goroutine only
+	former context.CancelCauseFunc // of the last request to steer; runReceive's goroutine only
+	steers atomic.Int32            // such requests that wait to be answered
 
 	mu      sync.Mutex
 	waiting map[uint32]chan *openflow.Message // by xid: who waits for answers
@@ -124,7 +127,8 @@ func (x *session) greet(m *openflow.Message) (openflow.Error_Code, error) {
 		return openflow.Error_CODE_UNKNOWN_HOST, err
 	}
 	x.h, x.hello = h, hello
-	reply := &openflow.HelloReply{Version: version, Software: x.s.cfg.Software, EchoMs: uint32(x.s.cfg.EchoInterval.Milliseconds())}
+	reply := &openflow.HelloReply{Version: version, Software: x.s.cfg.Software, EchoMs: uint32(x.s.cfg.EchoInterval.Milliseconds()),
+		Problem: x.compare(), Steers: x.s.cfg.Settled != nil}
 	if err := x.stream.Send(&openflow.Message{Xid: m.Xid, Body: &openflow.Message_HelloReply{HelloReply: reply}}); err != nil {
 		return openflow.Error_CODE_INTERNAL, errors.New("the stream broke")
 	}
@@ -157,15 +161,12 @@ var errReplaced = errors.New("a newer session was opened with this host's name: 
 func (x *session) serve() error {
 	s, h := x.s, x.h
 	h.attach(x, errReplaced)
+	x.begin()
 	close(x.served)
 	s.log.Info("host connected", "host", h.name, "peer", x.peer, "software", x.hello.Software)
-	st := &model.HostState{Connected: true, Version: x.hello.Software, Since: time.Now().UTC().Format(time.RFC3339)}
-	copy(st.MAC[:], x.hello.VtepMac)
-	s.status.put(h.name, st)
 	s.wg.Go(x.runSend)
 	s.wg.Go(x.runEcho)
 	s.wg.Go(x.runSync)
-	x.compare()
 	<-x.ctx.Done()
 	err := context.Cause(x.ctx)
 	if h.detach(x, err) {
@@ -260,6 +261,8 @@ func (x *session) receive(m *openflow.Message) {
 		if f := x.s.cfg.OnPacketIn; f != nil {
 			f(x.h.name, b.PacketIn)
 		}
+	case *openflow.Message_SteerRequest:
+		x.steerRequested(m.Xid, b.SteerRequest)
 	case *openflow.Message_PortStatus:
 		x.h.notePort(x, b.PortStatus)
 	default:

@@ -88,7 +88,7 @@ func (x Error_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Error_Code.Descriptor instead.
 func (Error_Code) EnumDescriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{3, 0}
+	return file_openflow_proto_rawDescGZIP(), []int{5, 0}
 }
 
 type PortStatus_Event int32
@@ -143,7 +143,7 @@ func (x PortStatus_Event) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PortStatus_Event.Descriptor instead.
 func (PortStatus_Event) EnumDescriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{16, 0}
+	return file_openflow_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type Message struct {
@@ -169,6 +169,8 @@ type Message struct {
 	//	*Message_PortStatus
 	//	*Message_StatsRequest
 	//	*Message_StatsReply
+	//	*Message_SteerRequest
+	//	*Message_SteerReply
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -380,6 +382,24 @@ func (x *Message) GetStatsReply() *StatsReply {
 	return nil
 }
 
+func (x *Message) GetSteerRequest() *SteerRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Message_SteerRequest); ok {
+			return x.SteerRequest
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSteerReply() *SteerReply {
+	if x != nil {
+		if x, ok := x.Body.(*Message_SteerReply); ok {
+			return x.SteerReply
+		}
+	}
+	return nil
+}
+
 type isMessage_Body interface {
 	isMessage_Body()
 }
@@ -456,6 +476,14 @@ type Message_StatsReply struct {
 	StatsReply *StatsReply `protobuf:"bytes,19,opt,name=stats_reply,json=statsReply,proto3,oneof"`
 }
 
+type Message_SteerRequest struct {
+	SteerRequest *SteerRequest `protobuf:"bytes,20,opt,name=steer_request,json=steerRequest,proto3,oneof"`
+}
+
+type Message_SteerReply struct {
+	SteerReply *SteerReply `protobuf:"bytes,21,opt,name=steer_reply,json=steerReply,proto3,oneof"`
+}
+
 func (*Message_Hello) isMessage_Body() {}
 
 func (*Message_HelloReply) isMessage_Body() {}
@@ -492,17 +520,23 @@ func (*Message_StatsRequest) isMessage_Body() {}
 
 func (*Message_StatsReply) isMessage_Body() {}
 
+func (*Message_SteerRequest) isMessage_Body() {}
+
+func (*Message_SteerReply) isMessage_Body() {}
+
 // Hello is the host's first message.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Versions      []uint32               `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`      // protocol versions that the host speaks
-	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`                      // name of the Host object
-	Software      string                 `protobuf:"bytes,3,opt,name=software,proto3" json:"software,omitempty"`              // version of batond
-	VtepMac       []byte                 `protobuf:"bytes,4,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"` // 6 bytes
-	VtepIp        uint32                 `protobuf:"fixed32,5,opt,name=vtep_ip,json=vtepIp,proto3" json:"vtep_ip,omitempty"`  // IPv4, host order
-	Mtu           uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                       // bytes of L3 on the underlay
-	Digest        *StateDigest           `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`                  // of what the host has applied
-	Revision      int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`             // of what the host has applied, 0 = unknown
+	Versions      []uint32               `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`                    // protocol versions that the host speaks
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`                                    // name of the Host object
+	Software      string                 `protobuf:"bytes,3,opt,name=software,proto3" json:"software,omitempty"`                            // version of batond
+	VtepMac       []byte                 `protobuf:"bytes,4,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"`               // 6 bytes, of the VTEP in use
+	VtepIp        uint32                 `protobuf:"fixed32,5,opt,name=vtep_ip,json=vtepIp,proto3" json:"vtep_ip,omitempty"`                // IPv4, host order
+	Mtu           uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                                     // bytes of L3 on the underlay
+	Digest        *StateDigest           `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`                                // of what the host has applied
+	Revision      int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`                           // of what the host has applied, 0 = unknown
+	OtherIp       uint32                 `protobuf:"fixed32,9,opt,name=other_ip,json=otherIp,proto3" json:"other_ip,omitempty"`             // of a pair of VTEPs the one that is not in use, 0 = no pair
+	AtAlternate   bool                   `protobuf:"varint,10,opt,name=at_alternate,json=atAlternate,proto3" json:"at_alternate,omitempty"` // the one in use is the Host object's alternate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -593,11 +627,27 @@ func (x *Hello) GetRevision() int64 {
 	return 0
 }
 
+func (x *Hello) GetOtherIp() uint32 {
+	if x != nil {
+		return x.OtherIp
+	}
+	return 0
+}
+
+func (x *Hello) GetAtAlternate() bool {
+	if x != nil {
+		return x.AtAlternate
+	}
+	return false
+}
+
 type HelloReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`             // the highest that both sides speak
 	Software      string                 `protobuf:"bytes,2,opt,name=software,proto3" json:"software,omitempty"`            // version of the controller
 	EchoMs        uint32                 `protobuf:"varint,3,opt,name=echo_ms,json=echoMs,proto3" json:"echo_ms,omitempty"` // how often the controller asks for an echo
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`              // how the host differs from its object in the network, one line; empty: not
+	Steers        bool                   `protobuf:"varint,5,opt,name=steers,proto3" json:"steers,omitempty"`               // the controller takes SteerRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +703,134 @@ func (x *HelloReply) GetEchoMs() uint32 {
 	return 0
 }
 
+func (x *HelloReply) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *HelloReply) GetSteers() bool {
+	if x != nil {
+		return x.Steers
+	}
+	return false
+}
+
+// SteerRequest tells of a VTEP of the host, and is answered when all other hosts have
+// applied that, or it is known why not.
+type SteerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VtepMac       []byte                 `protobuf:"bytes,1,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"` // 6 bytes
+	VtepIp        uint32                 `protobuf:"fixed32,2,opt,name=vtep_ip,json=vtepIp,proto3" json:"vtep_ip,omitempty"`  // IPv4, host order
+	Alternate     bool                   `protobuf:"varint,3,opt,name=alternate,proto3" json:"alternate,omitempty"`           // it is the Host object's alternate
+	Use           bool                   `protobuf:"varint,4,opt,name=use,proto3" json:"use,omitempty"`                       // others are to send to it; else only to take what comes from it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SteerRequest) Reset() {
+	*x = SteerRequest{}
+	mi := &file_openflow_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SteerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SteerRequest) ProtoMessage() {}
+
+func (x *SteerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openflow_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SteerRequest.ProtoReflect.Descriptor instead.
+func (*SteerRequest) Descriptor() ([]byte, []int) {
+	return file_openflow_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SteerRequest) GetVtepMac() []byte {
+	if x != nil {
+		return x.VtepMac
+	}
+	return nil
+}
+
+func (x *SteerRequest) GetVtepIp() uint32 {
+	if x != nil {
+		return x.VtepIp
+	}
+	return 0
+}
+
+func (x *SteerRequest) GetAlternate() bool {
+	if x != nil {
+		return x.Alternate
+	}
+	return false
+}
+
+func (x *SteerRequest) GetUse() bool {
+	if x != nil {
+		return x.Use
+	}
+	return false
+}
+
+type SteerReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Problem       string                 `protobuf:"bytes,1,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SteerReply) Reset() {
+	*x = SteerReply{}
+	mi := &file_openflow_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SteerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SteerReply) ProtoMessage() {}
+
+func (x *SteerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_openflow_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SteerReply.ProtoReflect.Descriptor instead.
+func (*SteerReply) Descriptor() ([]byte, []int) {
+	return file_openflow_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SteerReply) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type Error struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          Error_Code             `protobuf:"varint,1,opt,name=code,proto3,enum=baton.openflow.v1.Error_Code" json:"code,omitempty"`
@@ -664,7 +842,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_openflow_proto_msgTypes[3]
+	mi := &file_openflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +854,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[3]
+	mi := &file_openflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +867,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{3}
+	return file_openflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Error) GetCode() Error_Code {
@@ -722,7 +900,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_openflow_proto_msgTypes[4]
+	mi := &file_openflow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +912,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[4]
+	mi := &file_openflow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +925,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{4}
+	return file_openflow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Echo) GetData() []byte {
@@ -769,7 +947,7 @@ type BundleBegin struct {
 
 func (x *BundleBegin) Reset() {
 	*x = BundleBegin{}
-	mi := &file_openflow_proto_msgTypes[5]
+	mi := &file_openflow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +959,7 @@ func (x *BundleBegin) String() string {
 func (*BundleBegin) ProtoMessage() {}
 
 func (x *BundleBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[5]
+	mi := &file_openflow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +972,7 @@ func (x *BundleBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleBegin.ProtoReflect.Descriptor instead.
 func (*BundleBegin) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{5}
+	return file_openflow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BundleBegin) GetId() uint64 {
@@ -834,7 +1012,7 @@ type RuleBatch struct {
 
 func (x *RuleBatch) Reset() {
 	*x = RuleBatch{}
-	mi := &file_openflow_proto_msgTypes[6]
+	mi := &file_openflow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1024,7 @@ func (x *RuleBatch) String() string {
 func (*RuleBatch) ProtoMessage() {}
 
 func (x *RuleBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[6]
+	mi := &file_openflow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1037,7 @@ func (x *RuleBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleBatch.ProtoReflect.Descriptor instead.
 func (*RuleBatch) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{6}
+	return file_openflow_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RuleBatch) GetBundle() uint64 {
@@ -928,7 +1106,7 @@ type BundleCommit struct {
 
 func (x *BundleCommit) Reset() {
 	*x = BundleCommit{}
-	mi := &file_openflow_proto_msgTypes[7]
+	mi := &file_openflow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1118,7 @@ func (x *BundleCommit) String() string {
 func (*BundleCommit) ProtoMessage() {}
 
 func (x *BundleCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[7]
+	mi := &file_openflow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1131,7 @@ func (x *BundleCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleCommit.ProtoReflect.Descriptor instead.
 func (*BundleCommit) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{7}
+	return file_openflow_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BundleCommit) GetId() uint64 {
@@ -979,7 +1157,7 @@ type BarrierRequest struct {
 
 func (x *BarrierRequest) Reset() {
 	*x = BarrierRequest{}
-	mi := &file_openflow_proto_msgTypes[8]
+	mi := &file_openflow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1169,7 @@ func (x *BarrierRequest) String() string {
 func (*BarrierRequest) ProtoMessage() {}
 
 func (x *BarrierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[8]
+	mi := &file_openflow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1182,7 @@ func (x *BarrierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BarrierRequest.ProtoReflect.Descriptor instead.
 func (*BarrierRequest) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{8}
+	return file_openflow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BarrierRequest) GetRevision() int64 {
@@ -1024,7 +1202,7 @@ type BarrierReply struct {
 
 func (x *BarrierReply) Reset() {
 	*x = BarrierReply{}
-	mi := &file_openflow_proto_msgTypes[9]
+	mi := &file_openflow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1214,7 @@ func (x *BarrierReply) String() string {
 func (*BarrierReply) ProtoMessage() {}
 
 func (x *BarrierReply) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[9]
+	mi := &file_openflow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1227,7 @@ func (x *BarrierReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BarrierReply.ProtoReflect.Descriptor instead.
 func (*BarrierReply) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{9}
+	return file_openflow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BarrierReply) GetRevision() int64 {
@@ -1076,7 +1254,7 @@ type StateDigest struct {
 
 func (x *StateDigest) Reset() {
 	*x = StateDigest{}
-	mi := &file_openflow_proto_msgTypes[10]
+	mi := &file_openflow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1266,7 @@ func (x *StateDigest) String() string {
 func (*StateDigest) ProtoMessage() {}
 
 func (x *StateDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[10]
+	mi := &file_openflow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1279,7 @@ func (x *StateDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDigest.ProtoReflect.Descriptor instead.
 func (*StateDigest) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{10}
+	return file_openflow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StateDigest) GetSum() uint64 {
@@ -1126,7 +1304,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_openflow_proto_msgTypes[11]
+	mi := &file_openflow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1316,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[11]
+	mi := &file_openflow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1329,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{11}
+	return file_openflow_proto_rawDescGZIP(), []int{13}
 }
 
 type DigestReply struct {
@@ -1163,7 +1341,7 @@ type DigestReply struct {
 
 func (x *DigestReply) Reset() {
 	*x = DigestReply{}
-	mi := &file_openflow_proto_msgTypes[12]
+	mi := &file_openflow_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1353,7 @@ func (x *DigestReply) String() string {
 func (*DigestReply) ProtoMessage() {}
 
 func (x *DigestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[12]
+	mi := &file_openflow_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1366,7 @@ func (x *DigestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestReply.ProtoReflect.Descriptor instead.
 func (*DigestReply) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{12}
+	return file_openflow_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DigestReply) GetSums() []uint64 {
@@ -1207,7 +1385,7 @@ type BucketRequest struct {
 
 func (x *BucketRequest) Reset() {
 	*x = BucketRequest{}
-	mi := &file_openflow_proto_msgTypes[13]
+	mi := &file_openflow_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1397,7 @@ func (x *BucketRequest) String() string {
 func (*BucketRequest) ProtoMessage() {}
 
 func (x *BucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[13]
+	mi := &file_openflow_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1410,7 @@ func (x *BucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketRequest.ProtoReflect.Descriptor instead.
 func (*BucketRequest) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{13}
+	return file_openflow_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BucketRequest) GetBuckets() []uint32 {
@@ -1252,7 +1430,7 @@ type BucketReply struct {
 
 func (x *BucketReply) Reset() {
 	*x = BucketReply{}
-	mi := &file_openflow_proto_msgTypes[14]
+	mi := &file_openflow_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1442,7 @@ func (x *BucketReply) String() string {
 func (*BucketReply) ProtoMessage() {}
 
 func (x *BucketReply) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[14]
+	mi := &file_openflow_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1455,7 @@ func (x *BucketReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketReply.ProtoReflect.Descriptor instead.
 func (*BucketReply) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{14}
+	return file_openflow_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BucketReply) GetEntries() []byte {
@@ -1308,7 +1486,7 @@ type PacketIn struct {
 
 func (x *PacketIn) Reset() {
 	*x = PacketIn{}
-	mi := &file_openflow_proto_msgTypes[15]
+	mi := &file_openflow_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1498,7 @@ func (x *PacketIn) String() string {
 func (*PacketIn) ProtoMessage() {}
 
 func (x *PacketIn) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[15]
+	mi := &file_openflow_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1511,7 @@ func (x *PacketIn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PacketIn.ProtoReflect.Descriptor instead.
 func (*PacketIn) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{15}
+	return file_openflow_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PacketIn) GetInPort() uint64 {
@@ -1391,7 +1569,7 @@ type PortStatus struct {
 
 func (x *PortStatus) Reset() {
 	*x = PortStatus{}
-	mi := &file_openflow_proto_msgTypes[16]
+	mi := &file_openflow_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1581,7 @@ func (x *PortStatus) String() string {
 func (*PortStatus) ProtoMessage() {}
 
 func (x *PortStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[16]
+	mi := &file_openflow_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1594,7 @@ func (x *PortStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortStatus.ProtoReflect.Descriptor instead.
 func (*PortStatus) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{16}
+	return file_openflow_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PortStatus) GetEvent() PortStatus_Event {
@@ -1465,7 +1643,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_openflow_proto_msgTypes[17]
+	mi := &file_openflow_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1655,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[17]
+	mi := &file_openflow_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1668,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{17}
+	return file_openflow_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StatsRequest) GetRules() bool {
@@ -1526,7 +1704,7 @@ type StatsReply struct {
 
 func (x *StatsReply) Reset() {
 	*x = StatsReply{}
-	mi := &file_openflow_proto_msgTypes[18]
+	mi := &file_openflow_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1716,7 @@ func (x *StatsReply) String() string {
 func (*StatsReply) ProtoMessage() {}
 
 func (x *StatsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[18]
+	mi := &file_openflow_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1729,7 @@ func (x *StatsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsReply.ProtoReflect.Descriptor instead.
 func (*StatsReply) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{18}
+	return file_openflow_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StatsReply) GetRules() []*RuleStats {
@@ -1595,7 +1773,7 @@ type RuleStats struct {
 
 func (x *RuleStats) Reset() {
 	*x = RuleStats{}
-	mi := &file_openflow_proto_msgTypes[19]
+	mi := &file_openflow_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1785,7 @@ func (x *RuleStats) String() string {
 func (*RuleStats) ProtoMessage() {}
 
 func (x *RuleStats) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[19]
+	mi := &file_openflow_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1798,7 @@ func (x *RuleStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleStats.ProtoReflect.Descriptor instead.
 func (*RuleStats) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{19}
+	return file_openflow_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RuleStats) GetCookie() uint64 {
@@ -1673,7 +1851,7 @@ type PortStats struct {
 
 func (x *PortStats) Reset() {
 	*x = PortStats{}
-	mi := &file_openflow_proto_msgTypes[20]
+	mi := &file_openflow_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1863,7 @@ func (x *PortStats) String() string {
 func (*PortStats) ProtoMessage() {}
 
 func (x *PortStats) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[20]
+	mi := &file_openflow_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1876,7 @@ func (x *PortStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortStats.ProtoReflect.Descriptor instead.
 func (*PortStats) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{20}
+	return file_openflow_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PortStats) GetName() string {
@@ -1760,7 +1938,7 @@ type DropStats struct {
 
 func (x *DropStats) Reset() {
 	*x = DropStats{}
-	mi := &file_openflow_proto_msgTypes[21]
+	mi := &file_openflow_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1950,7 @@ func (x *DropStats) String() string {
 func (*DropStats) ProtoMessage() {}
 
 func (x *DropStats) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[21]
+	mi := &file_openflow_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1963,7 @@ func (x *DropStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropStats.ProtoReflect.Descriptor instead.
 func (*DropStats) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{21}
+	return file_openflow_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DropStats) GetReason() string {
@@ -1813,7 +1991,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_openflow_proto_msgTypes[22]
+	mi := &file_openflow_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2003,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[22]
+	mi := &file_openflow_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2016,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{22}
+	return file_openflow_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Rule) GetId() *RuleID {
@@ -1873,7 +2051,7 @@ type RuleID struct {
 
 func (x *RuleID) Reset() {
 	*x = RuleID{}
-	mi := &file_openflow_proto_msgTypes[23]
+	mi := &file_openflow_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2063,7 @@ func (x *RuleID) String() string {
 func (*RuleID) ProtoMessage() {}
 
 func (x *RuleID) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[23]
+	mi := &file_openflow_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2076,7 @@ func (x *RuleID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleID.ProtoReflect.Descriptor instead.
 func (*RuleID) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{23}
+	return file_openflow_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RuleID) GetTable() uint32 {
@@ -1934,7 +2112,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_openflow_proto_msgTypes[24]
+	mi := &file_openflow_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2124,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[24]
+	mi := &file_openflow_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2137,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{24}
+	return file_openflow_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Field) GetId() uint32 {
@@ -1999,7 +2177,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_openflow_proto_msgTypes[25]
+	mi := &file_openflow_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2189,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[25]
+	mi := &file_openflow_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2202,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{25}
+	return file_openflow_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Action) GetOp() uint32 {
@@ -2095,7 +2273,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_openflow_proto_msgTypes[26]
+	mi := &file_openflow_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2285,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[26]
+	mi := &file_openflow_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2298,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{26}
+	return file_openflow_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Binding) GetName() string {
@@ -2162,7 +2340,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_openflow_proto_msgTypes[27]
+	mi := &file_openflow_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2352,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[27]
+	mi := &file_openflow_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2365,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{27}
+	return file_openflow_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Neighbour) GetHost() string {
@@ -2223,7 +2401,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_openflow_proto_msgTypes[28]
+	mi := &file_openflow_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2413,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_openflow_proto_msgTypes[28]
+	mi := &file_openflow_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2426,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_openflow_proto_rawDescGZIP(), []int{28}
+	return file_openflow_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Checkpoint) GetHost() string {
@@ -2276,7 +2454,8 @@ var File_openflow_proto protoreflect.FileDescriptor
 
 const file_openflow_proto_rawDesc = "" +
 	"\n" +
-	"\x0eopenflow.proto\x12\x11baton.openflow.v1\"\xcb\t\n" +
+	"\x0eopenflow.proto\x12\x11baton.openflow.v1\"\xd5\n" +
+	"\n" +
 	"\aMessage\x12\x10\n" +
 	"\x03xid\x18\x01 \x01(\rR\x03xid\x120\n" +
 	"\x05hello\x18\x02 \x01(\v2\x18.baton.openflow.v1.HelloH\x00R\x05hello\x12@\n" +
@@ -2302,8 +2481,11 @@ const file_openflow_proto_rawDesc = "" +
 	"portStatus\x12F\n" +
 	"\rstats_request\x18\x12 \x01(\v2\x1f.baton.openflow.v1.StatsRequestH\x00R\fstatsRequest\x12@\n" +
 	"\vstats_reply\x18\x13 \x01(\v2\x1d.baton.openflow.v1.StatsReplyH\x00R\n" +
-	"statsReplyB\x06\n" +
-	"\x04body\"\xed\x01\n" +
+	"statsReply\x12F\n" +
+	"\rsteer_request\x18\x14 \x01(\v2\x1f.baton.openflow.v1.SteerRequestH\x00R\fsteerRequest\x12@\n" +
+	"\vsteer_reply\x18\x15 \x01(\v2\x1d.baton.openflow.v1.SteerReplyH\x00R\n" +
+	"steerReplyB\x06\n" +
+	"\x04body\"\xab\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x1a\n" +
@@ -2312,12 +2494,25 @@ const file_openflow_proto_rawDesc = "" +
 	"\avtep_ip\x18\x05 \x01(\aR\x06vtepIp\x12\x10\n" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x126\n" +
 	"\x06digest\x18\a \x01(\v2\x1e.baton.openflow.v1.StateDigestR\x06digest\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x03R\brevision\"[\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x12\x19\n" +
+	"\bother_ip\x18\t \x01(\aR\aotherIp\x12!\n" +
+	"\fat_alternate\x18\n" +
+	" \x01(\bR\vatAlternate\"\x8d\x01\n" +
 	"\n" +
 	"HelloReply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\bsoftware\x18\x02 \x01(\tR\bsoftware\x12\x17\n" +
-	"\aecho_ms\x18\x03 \x01(\rR\x06echoMs\"\xa1\x02\n" +
+	"\aecho_ms\x18\x03 \x01(\rR\x06echoMs\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x16\n" +
+	"\x06steers\x18\x05 \x01(\bR\x06steers\"r\n" +
+	"\fSteerRequest\x12\x19\n" +
+	"\bvtep_mac\x18\x01 \x01(\fR\avtepMac\x12\x17\n" +
+	"\avtep_ip\x18\x02 \x01(\aR\x06vtepIp\x12\x1c\n" +
+	"\talternate\x18\x03 \x01(\bR\talternate\x12\x10\n" +
+	"\x03use\x18\x04 \x01(\bR\x03use\"&\n" +
+	"\n" +
+	"SteerReply\x12\x18\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\"\xa1\x02\n" +
 	"\x05Error\x121\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1d.baton.openflow.v1.Error.CodeR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
@@ -2468,81 +2663,85 @@ func file_openflow_proto_rawDescGZIP() []byte {
 }
 
 var file_openflow_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_openflow_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_openflow_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_openflow_proto_goTypes = []any{
 	(Error_Code)(0),        // 0: baton.openflow.v1.Error.Code
 	(PortStatus_Event)(0),  // 1: baton.openflow.v1.PortStatus.Event
 	(*Message)(nil),        // 2: baton.openflow.v1.Message
 	(*Hello)(nil),          // 3: baton.openflow.v1.Hello
 	(*HelloReply)(nil),     // 4: baton.openflow.v1.HelloReply
-	(*Error)(nil),          // 5: baton.openflow.v1.Error
-	(*Echo)(nil),           // 6: baton.openflow.v1.Echo
-	(*BundleBegin)(nil),    // 7: baton.openflow.v1.BundleBegin
-	(*RuleBatch)(nil),      // 8: baton.openflow.v1.RuleBatch
-	(*BundleCommit)(nil),   // 9: baton.openflow.v1.BundleCommit
-	(*BarrierRequest)(nil), // 10: baton.openflow.v1.BarrierRequest
-	(*BarrierReply)(nil),   // 11: baton.openflow.v1.BarrierReply
-	(*StateDigest)(nil),    // 12: baton.openflow.v1.StateDigest
-	(*DigestRequest)(nil),  // 13: baton.openflow.v1.DigestRequest
-	(*DigestReply)(nil),    // 14: baton.openflow.v1.DigestReply
-	(*BucketRequest)(nil),  // 15: baton.openflow.v1.BucketRequest
-	(*BucketReply)(nil),    // 16: baton.openflow.v1.BucketReply
-	(*PacketIn)(nil),       // 17: baton.openflow.v1.PacketIn
-	(*PortStatus)(nil),     // 18: baton.openflow.v1.PortStatus
-	(*StatsRequest)(nil),   // 19: baton.openflow.v1.StatsRequest
-	(*StatsReply)(nil),     // 20: baton.openflow.v1.StatsReply
-	(*RuleStats)(nil),      // 21: baton.openflow.v1.RuleStats
-	(*PortStats)(nil),      // 22: baton.openflow.v1.PortStats
-	(*DropStats)(nil),      // 23: baton.openflow.v1.DropStats
-	(*Rule)(nil),           // 24: baton.openflow.v1.Rule
-	(*RuleID)(nil),         // 25: baton.openflow.v1.RuleID
-	(*Field)(nil),          // 26: baton.openflow.v1.Field
-	(*Action)(nil),         // 27: baton.openflow.v1.Action
-	(*Binding)(nil),        // 28: baton.openflow.v1.Binding
-	(*Neighbour)(nil),      // 29: baton.openflow.v1.Neighbour
-	(*Checkpoint)(nil),     // 30: baton.openflow.v1.Checkpoint
+	(*SteerRequest)(nil),   // 5: baton.openflow.v1.SteerRequest
+	(*SteerReply)(nil),     // 6: baton.openflow.v1.SteerReply
+	(*Error)(nil),          // 7: baton.openflow.v1.Error
+	(*Echo)(nil),           // 8: baton.openflow.v1.Echo
+	(*BundleBegin)(nil),    // 9: baton.openflow.v1.BundleBegin
+	(*RuleBatch)(nil),      // 10: baton.openflow.v1.RuleBatch
+	(*BundleCommit)(nil),   // 11: baton.openflow.v1.BundleCommit
+	(*BarrierRequest)(nil), // 12: baton.openflow.v1.BarrierRequest
+	(*BarrierReply)(nil),   // 13: baton.openflow.v1.BarrierReply
+	(*StateDigest)(nil),    // 14: baton.openflow.v1.StateDigest
+	(*DigestRequest)(nil),  // 15: baton.openflow.v1.DigestRequest
+	(*DigestReply)(nil),    // 16: baton.openflow.v1.DigestReply
+	(*BucketRequest)(nil),  // 17: baton.openflow.v1.BucketRequest
+	(*BucketReply)(nil),    // 18: baton.openflow.v1.BucketReply
+	(*PacketIn)(nil),       // 19: baton.openflow.v1.PacketIn
+	(*PortStatus)(nil),     // 20: baton.openflow.v1.PortStatus
+	(*StatsRequest)(nil),   // 21: baton.openflow.v1.StatsRequest
+	(*StatsReply)(nil),     // 22: baton.openflow.v1.StatsReply
+	(*RuleStats)(nil),      // 23: baton.openflow.v1.RuleStats
+	(*PortStats)(nil),      // 24: baton.openflow.v1.PortStats
+	(*DropStats)(nil),      // 25: baton.openflow.v1.DropStats
+	(*Rule)(nil),           // 26: baton.openflow.v1.Rule
+	(*RuleID)(nil),         // 27: baton.openflow.v1.RuleID
+	(*Field)(nil),          // 28: baton.openflow.v1.Field
+	(*Action)(nil),         // 29: baton.openflow.v1.Action
+	(*Binding)(nil),        // 30: baton.openflow.v1.Binding
+	(*Neighbour)(nil),      // 31: baton.openflow.v1.Neighbour
+	(*Checkpoint)(nil),     // 32: baton.openflow.v1.Checkpoint
 }
 var file_openflow_proto_depIdxs = []int32{
 	3,  // 0: baton.openflow.v1.Message.hello:type_name -> baton.openflow.v1.Hello
 	4,  // 1: baton.openflow.v1.Message.hello_reply:type_name -> baton.openflow.v1.HelloReply
-	5,  // 2: baton.openflow.v1.Message.error:type_name -> baton.openflow.v1.Error
-	6,  // 3: baton.openflow.v1.Message.echo_request:type_name -> baton.openflow.v1.Echo
-	6,  // 4: baton.openflow.v1.Message.echo_reply:type_name -> baton.openflow.v1.Echo
-	7,  // 5: baton.openflow.v1.Message.bundle_begin:type_name -> baton.openflow.v1.BundleBegin
-	8,  // 6: baton.openflow.v1.Message.rule_batch:type_name -> baton.openflow.v1.RuleBatch
-	9,  // 7: baton.openflow.v1.Message.bundle_commit:type_name -> baton.openflow.v1.BundleCommit
-	10, // 8: baton.openflow.v1.Message.barrier_request:type_name -> baton.openflow.v1.BarrierRequest
-	11, // 9: baton.openflow.v1.Message.barrier_reply:type_name -> baton.openflow.v1.BarrierReply
-	13, // 10: baton.openflow.v1.Message.digest_request:type_name -> baton.openflow.v1.DigestRequest
-	14, // 11: baton.openflow.v1.Message.digest_reply:type_name -> baton.openflow.v1.DigestReply
-	15, // 12: baton.openflow.v1.Message.bucket_request:type_name -> baton.openflow.v1.BucketRequest
-	16, // 13: baton.openflow.v1.Message.bucket_reply:type_name -> baton.openflow.v1.BucketReply
-	17, // 14: baton.openflow.v1.Message.packet_in:type_name -> baton.openflow.v1.PacketIn
-	18, // 15: baton.openflow.v1.Message.port_status:type_name -> baton.openflow.v1.PortStatus
-	19, // 16: baton.openflow.v1.Message.stats_request:type_name -> baton.openflow.v1.StatsRequest
-	20, // 17: baton.openflow.v1.Message.stats_reply:type_name -> baton.openflow.v1.StatsReply
-	12, // 18: baton.openflow.v1.Hello.digest:type_name -> baton.openflow.v1.StateDigest
-	0,  // 19: baton.openflow.v1.Error.code:type_name -> baton.openflow.v1.Error.Code
-	24, // 20: baton.openflow.v1.RuleBatch.set_rules:type_name -> baton.openflow.v1.Rule
-	25, // 21: baton.openflow.v1.RuleBatch.del_rules:type_name -> baton.openflow.v1.RuleID
-	28, // 22: baton.openflow.v1.RuleBatch.set_bindings:type_name -> baton.openflow.v1.Binding
-	29, // 23: baton.openflow.v1.RuleBatch.set_neighbours:type_name -> baton.openflow.v1.Neighbour
-	12, // 24: baton.openflow.v1.BarrierReply.digest:type_name -> baton.openflow.v1.StateDigest
-	1,  // 25: baton.openflow.v1.PortStatus.event:type_name -> baton.openflow.v1.PortStatus.Event
-	21, // 26: baton.openflow.v1.StatsReply.rules:type_name -> baton.openflow.v1.RuleStats
-	22, // 27: baton.openflow.v1.StatsReply.ports:type_name -> baton.openflow.v1.PortStats
-	23, // 28: baton.openflow.v1.StatsReply.drops:type_name -> baton.openflow.v1.DropStats
-	25, // 29: baton.openflow.v1.Rule.id:type_name -> baton.openflow.v1.RuleID
-	27, // 30: baton.openflow.v1.Rule.actions:type_name -> baton.openflow.v1.Action
-	26, // 31: baton.openflow.v1.RuleID.match:type_name -> baton.openflow.v1.Field
-	8,  // 32: baton.openflow.v1.Checkpoint.content:type_name -> baton.openflow.v1.RuleBatch
-	2,  // 33: baton.openflow.v1.OpenFlowLite.Session:input_type -> baton.openflow.v1.Message
-	2,  // 34: baton.openflow.v1.OpenFlowLite.Session:output_type -> baton.openflow.v1.Message
-	34, // [34:35] is the sub-list for method output_type
-	33, // [33:34] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	7,  // 2: baton.openflow.v1.Message.error:type_name -> baton.openflow.v1.Error
+	8,  // 3: baton.openflow.v1.Message.echo_request:type_name -> baton.openflow.v1.Echo
+	8,  // 4: baton.openflow.v1.Message.echo_reply:type_name -> baton.openflow.v1.Echo
+	9,  // 5: baton.openflow.v1.Message.bundle_begin:type_name -> baton.openflow.v1.BundleBegin
+	10, // 6: baton.openflow.v1.Message.rule_batch:type_name -> baton.openflow.v1.RuleBatch
+	11, // 7: baton.openflow.v1.Message.bundle_commit:type_name -> baton.openflow.v1.BundleCommit
+	12, // 8: baton.openflow.v1.Message.barrier_request:type_name -> baton.openflow.v1.BarrierRequest
+	13, // 9: baton.openflow.v1.Message.barrier_reply:type_name -> baton.openflow.v1.BarrierReply
+	15, // 10: baton.openflow.v1.Message.digest_request:type_name -> baton.openflow.v1.DigestRequest
+	16, // 11: baton.openflow.v1.Message.digest_reply:type_name -> baton.openflow.v1.DigestReply
+	17, // 12: baton.openflow.v1.Message.bucket_request:type_name -> baton.openflow.v1.BucketRequest
+	18, // 13: baton.openflow.v1.Message.bucket_reply:type_name -> baton.openflow.v1.BucketReply
+	19, // 14: baton.openflow.v1.Message.packet_in:type_name -> baton.openflow.v1.PacketIn
+	20, // 15: baton.openflow.v1.Message.port_status:type_name -> baton.openflow.v1.PortStatus
+	21, // 16: baton.openflow.v1.Message.stats_request:type_name -> baton.openflow.v1.StatsRequest
+	22, // 17: baton.openflow.v1.Message.stats_reply:type_name -> baton.openflow.v1.StatsReply
+	5,  // 18: baton.openflow.v1.Message.steer_request:type_name -> baton.openflow.v1.SteerRequest
+	6,  // 19: baton.openflow.v1.Message.steer_reply:type_name -> baton.openflow.v1.SteerReply
+	14, // 20: baton.openflow.v1.Hello.digest:type_name -> baton.openflow.v1.StateDigest
+	0,  // 21: baton.openflow.v1.Error.code:type_name -> baton.openflow.v1.Error.Code
+	26, // 22: baton.openflow.v1.RuleBatch.set_rules:type_name -> baton.openflow.v1.Rule
+	27, // 23: baton.openflow.v1.RuleBatch.del_rules:type_name -> baton.openflow.v1.RuleID
+	30, // 24: baton.openflow.v1.RuleBatch.set_bindings:type_name -> baton.openflow.v1.Binding
+	31, // 25: baton.openflow.v1.RuleBatch.set_neighbours:type_name -> baton.openflow.v1.Neighbour
+	14, // 26: baton.openflow.v1.BarrierReply.digest:type_name -> baton.openflow.v1.StateDigest
+	1,  // 27: baton.openflow.v1.PortStatus.event:type_name -> baton.openflow.v1.PortStatus.Event
+	23, // 28: baton.openflow.v1.StatsReply.rules:type_name -> baton.openflow.v1.RuleStats
+	24, // 29: baton.openflow.v1.StatsReply.ports:type_name -> baton.openflow.v1.PortStats
+	25, // 30: baton.openflow.v1.StatsReply.drops:type_name -> baton.openflow.v1.DropStats
+	27, // 31: baton.openflow.v1.Rule.id:type_name -> baton.openflow.v1.RuleID
+	29, // 32: baton.openflow.v1.Rule.actions:type_name -> baton.openflow.v1.Action
+	28, // 33: baton.openflow.v1.RuleID.match:type_name -> baton.openflow.v1.Field
+	10, // 34: baton.openflow.v1.Checkpoint.content:type_name -> baton.openflow.v1.RuleBatch
+	2,  // 35: baton.openflow.v1.OpenFlowLite.Session:input_type -> baton.openflow.v1.Message
+	2,  // 36: baton.openflow.v1.OpenFlowLite.Session:output_type -> baton.openflow.v1.Message
+	36, // [36:37] is the sub-list for method output_type
+	35, // [35:36] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_openflow_proto_init() }
@@ -2569,6 +2768,8 @@ func file_openflow_proto_init() {
 		(*Message_PortStatus)(nil),
 		(*Message_StatsRequest)(nil),
 		(*Message_StatsReply)(nil),
+		(*Message_SteerRequest)(nil),
+		(*Message_SteerReply)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2576,7 +2777,7 @@ func file_openflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_openflow_proto_rawDesc), len(file_openflow_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -290,6 +290,25 @@ func (v *VMC) WaitProcessed(ctx context.Context, revision int64) error {
 	}
 }
 
+// Settled waits until there is a Host object of which ok is true, and the sink was told what
+// follows from it. ok is called with a lock held.
+func (v *VMC) Settled(ctx context.Context, host string, ok func(*model.Host) bool) error {
+	for {
+		v.mu.Lock()
+		good := v.state != nil && v.state.Hosts[host] != nil && ok(v.state.Hosts[host])
+		seen, advanced := v.seen, v.advanced
+		v.mu.Unlock()
+		if good {
+			return v.WaitProcessed(ctx, seen)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("host %s: the controller has not seen the change: %w", host, context.Cause(ctx))
+		case <-advanced:
+		}
+	}
+}
+
 // catchUp takes a revision as seen if the network is the same as the store's there.
 func (v *VMC) catchUp(ctx context.Context, revision int64) {
 	snap, err := v.cfg.Store.Snapshot(ctx)

@@ -11,6 +11,9 @@
 // Both are mac-move: a switch delivers by destination MAC, and what moves is where that
 // MAC is.
 //
+// With a VTEP for each device (vtep-pair) nothing moves here: other hosts are told to send
+// to the other one, which is cmd/batond's business.
+//
 // On a Linux bridge the move is one netlink message, which puts another port into the
 // entry that is there: a frame finds the one or the other, and at no moment none, so
 // that none is flooded, doubled or lost. Sticky keeps the bridge's learning off the

@@ -20,6 +20,7 @@ type HostConfig struct {
 	Underlay   netip.Prefix     // tunnel end point's address
 	MAC        net.HardwareAddr // of eth0; nil: the kernel's choice
 	Alternate  bool             // a second device on the underlay, eth1, for the next generation's batond
+	Pair       netip.Addr       // with Alternate: eth1's tunnel end point has this address, of a pair; zero: there is one that moves
 	CPU        int              // of the worker
 	VhostMode  string           // client or server; empty: client
 	QueuePairs int              // 0: 1
@@ -114,6 +115,9 @@ func (h *Host) underlay() string {
 	s := fmt.Sprintf("device: %q, address: %v, mtu: %d", "net_af_packet0,iface=eth0", h.cfg.Underlay, h.c.opts.MTU)
 	if !h.cfg.Alternate {
 		return s
+	}
+	if h.cfg.Pair.IsValid() {
+		return s + fmt.Sprintf(", alternate: %q, alternate_address: %v", "net_af_packet1,iface=eth1", h.cfg.Pair)
 	}
 	ports := h.BridgePorts()
 	return s + fmt.Sprintf(", alternate: %q, bridge_ports: [%q, %q], bridge_netns: %q", "net_af_packet1,iface=eth1", ports[0], ports[1], h.c.Bridge.Netns.Path())

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ type handRig struct {
 	t       *testing.T
 	c       *cluster.Cluster
 	h1, h2  *cluster.Host
+	h3      *cluster.Host // nil without handConfig.third
 	a, b, x *liveVM
 	ports   []string // of h1
 	streams []*stream
@@ -35,6 +37,8 @@ type handRig struct {
 type handConfig struct {
 	idle   int // VMs besides a and b
 	server bool
+	pair   bool     // host1 has a pair of VTEPs
+	third  bool     // there is a host3, without VMs
 	more   []string // lines of host1's configuration
 }
 
@@ -42,6 +46,9 @@ func newHandRig(t *testing.T, cfg handConfig) *handRig {
 	t.Helper()
 	r := &handRig{t: t, c: newCluster(t), ports: []string{"vm1", "vm2"}}
 	docs := []string{network}
+	if cfg.pair {
+		docs[0] = pairNetwork
+	}
 	var idle []endpoint
 	for i := range cfg.idle {
 		e := endpointOf(fmt.Sprintf("vm%d", 50+i), fmt.Sprintf("10.0.1.%d", 50+i))
@@ -54,8 +61,16 @@ func newHandRig(t *testing.T, cfg handConfig) *handRig {
 	if cfg.server {
 		cfg1.VhostMode = "server"
 	}
+	if cfg.pair {
+		cfg1.Pair = otherVTEP
+	}
 	r.h1, r.h2 = startHost(t, r.c, cfg1), startHost(t, r.c, host2())
 	must(t, r.c.WaitInStep("host1", "host2"))
+	if cfg.third {
+		must(t, r.c.Apply("{kind: Host, name: host3, underlay: 192.168.100.3/24, mtu: 1600}"))
+		r.h3 = startHost(t, r.c, cluster.HostConfig{Name: "host3", Underlay: netip.MustParsePrefix("192.168.100.3/24"), CPU: 1})
+		must(t, r.c.WaitInStep("host3"))
+	}
 	mode := func(g *guest.Config) { g.Listen = !cfg.server }
 	r.a, r.b, r.x = startVM(t, r.c, r.h1, vm1, mode), startVM(t, r.c, r.h1, vm2, mode), startVM(t, r.c, r.h2, vm3)
 	for _, e := range idle {

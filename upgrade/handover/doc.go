@@ -16,6 +16,8 @@
 //	  | steer                                              > | traffic of the wire goes to its NIC, and waits
 //	  | <                                             steered |
 //	  |   what its own NIC had is through                    |
+//	  | pass, while peers learn one after the other        > | what waited at the last pass goes on
+//	  | <                                              passed |
 //	  | open                                               > | what waits goes on
 //	  | <                                              opened |
 //	  | sections to end with; commit                       > | all is its own

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -48,9 +49,18 @@ type Giver struct {
 	// it is told what became of the ports.
 	Begin []wire.Section
 	End   func(map[string]PortReport) ([]wire.Section, error)
-	// Drained waits until the giver's own NIC has no more packets, after steer. Unsteer brings the
-	// wire's traffic back to it.
-	Drained func(ctx context.Context) error
+	// Ready looks at what the taker tells of itself when it has come up, before any port is touched;
+	// nil: nothing is to be looked at.
+	Ready func(ctx context.Context, told json.RawMessage) error
+	// Drained waits until the giver's own NIC has no more packets, after steer. Where the traffic
+	// changes over bit by bit, it does so by rounds: what the NIC had is through, then pass lets go
+	// on what had come to the taker by the last round's end.
+	Drained func(ctx context.Context, pass func() error) error
+	// Recall brings the wire's traffic back while the taker still takes it, and returns when none
+	// comes there any more, or the taker does not answer; nil: it is not needed. open lets go on all
+	// that waits at the taker.
+	Recall func(pass, open func() error)
+	// Unsteer brings the wire's traffic back, when the taker is gone.
 	Unsteer func() error
 	// Check says what is wrong with the relay, nil if nothing is; asked after each port.
 	Check func() error
@@ -215,7 +225,10 @@ func (g *Giver) begin(ctx context.Context) error {
 	// It has no port yet, and may take long: it is not asked to end.
 	stop := context.AfterFunc(ctx, func() { g.Kill(false) })
 	defer stop()
-	err := g.agree()
+	told, err := g.agree()
+	if err == nil && g.Ready != nil {
+		err = g.Ready(ctx, told)
+	}
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -223,34 +236,36 @@ func (g *Giver) begin(ctx context.Context) error {
 }
 
 // agree has the taker make its gates.
-func (g *Giver) agree() error {
+//
+//	out: what it tells of itself
+func (g *Giver) agree() (json.RawMessage, error) {
 	if err := g.Conn.SetDeadline(time.Now().Add(beginLimit)); err != nil {
-		return err
+		return nil, err
 	}
 	for _, sec := range g.Begin {
 		if err := g.Conn.Send(sec); err != nil {
 			g.deaf = true
-			return fmt.Errorf("the new process does not start: %w", because(err))
+			return nil, fmt.Errorf("the new process does not start: %w", because(err))
 		}
 	}
 	lanes := map[string][]int{}
 	for _, p := range g.Ports {
 		l, err := p.Gate.Lanes()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lanes[p.Name] = l
 	}
 	s, err := g.ask(step{Step: stepBegin, Lanes: lanes}, beginLimit)
 	if err != nil {
-		return fmt.Errorf("the new process does not start: %w", err)
+		return nil, fmt.Errorf("the new process does not start: %w", err)
 	}
 	for _, p := range g.Ports {
 		if err := p.Gate.SetLanes(s.Lanes[p.Name]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return s.Told, nil
 }
 
 func (g *Giver) prepare(ctx context.Context, p *Port) error {
@@ -317,7 +332,7 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 	if _, err := g.ask(step{Step: stepSteer}, stepLimit); err != nil {
 		return nil, fmt.Errorf("the wire's traffic does not go to the new process: %w", err)
 	}
-	if err := g.Drained(ctx); err != nil {
+	if err := g.Drained(ctx, g.pass); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -342,6 +357,15 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 	return s.Ports, g.finish(s.Ports)
 }
 
+// pass has the taker let go on what had come to it by the last one, open all.
+func (g *Giver) pass() error { return g.done(stepPass) }
+func (g *Giver) open() error { return g.done(stepOpen) }
+
+func (g *Giver) done(name string) error {
+	_, err := g.ask(step{Step: name}, stepLimit)
+	return err
+}
+
 // finish makes all the taker's own.
 func (g *Giver) finish(report map[string]PortReport) error {
 	end, err := g.End(report)
@@ -364,6 +388,9 @@ func (g *Giver) finish(report map[string]PortReport) error {
 // revert takes everything back.
 func (g *Giver) revert() error {
 	var errs []error
+	if g.steered && !g.deaf && g.Recall != nil {
+		g.Recall(g.pass, g.open)
+	}
 	polite := !g.deaf
 	for i := len(g.gone) - 1; i >= 0 && polite; i-- {
 		polite = g.takeBack(g.gone[i]) == nil

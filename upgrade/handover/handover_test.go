@@ -2,11 +2,13 @@ package handover_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,6 +77,9 @@ type upgrade struct {
 	faults   faults
 	attached map[string]bool // sessions that are served here
 	steered  atomic.Bool
+	passes   atomic.Int32
+	opens    atomic.Int32
+	recalled int32      // passes and opens that there had been by then; -1: never
 	ended    bool       // the taker has got all
 	took     chan error // what Taker.Run returned
 	phases   []string
@@ -82,14 +87,21 @@ type upgrade struct {
 
 func newUpgrade(t *testing.T, guests int) *upgrade {
 	h := relaytest.New(t, guests, false)
-	u := &upgrade{t: t, h: h, attached: map[string]bool{}, took: make(chan error, 1)}
+	u := &upgrade{t: t, h: h, recalled: -1, attached: map[string]bool{}, took: make(chan error, 1)}
 	u.a, u.b = pair(t)
 	t.Cleanup(func() { u.a.Close(); u.b.Close() })
 	u.giver = &handover.Giver{
 		Conn: u.a, Area: h.Areas[0],
-		Begin:    []wire.Section{{Tag: wire.Tag{Kind: 2, Version: 1}, Payload: []byte("rules")}},
-		End:      func(map[string]handover.PortReport) ([]wire.Section, error) { return nil, u.faults.here("end", "") },
-		Drained:  func(context.Context) error { return u.faults.here("drained", "") },
+		Begin:   []wire.Section{{Tag: wire.Tag{Kind: 2, Version: 1}, Payload: []byte("rules")}},
+		End:     func(map[string]handover.PortReport) ([]wire.Section, error) { return nil, u.faults.here("end", "") },
+		Drained: u.drained,
+		Ready: func(_ context.Context, told json.RawMessage) error {
+			if string(told) != `"here"` {
+				t.Errorf("the taker told %s", told)
+			}
+			return u.faults.here("ready", "")
+		},
+		Recall:   u.recall,
 		Check:    func() error { return u.faults.here("check", "") },
 		Unsteer:  func() error { u.steered.Store(false); return nil },
 		Kill:     u.kill,
@@ -136,10 +148,28 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 		},
 		Alive: func() error { return u.faults.here("alive", "") },
 		Steer: func() error { u.steered.Store(true); return u.faults.here("steer", "") },
-		Open:  func() error { return u.faults.here("open", "") },
+		Told:  func() (json.RawMessage, error) { return json.RawMessage(`"here"`), u.faults.here("told", "") },
+		Pass:  func() error { u.passes.Add(1); return u.faults.here("pass", "") },
+		Open:  func() error { u.opens.Add(1); return u.faults.here("open", "") },
 		End:   func([]wire.Section) error { u.ended = true; return u.faults.here("commit", "") },
 	}
 	return u
+}
+
+// drained changes the traffic over in two rounds.
+func (u *upgrade) drained(_ context.Context, pass func() error) error {
+	return errors.Join(pass(), pass(), u.faults.here("drained", ""))
+}
+
+// recall wants the taker to have all ports still.
+func (u *upgrade) recall(pass, open func() error) {
+	u.recalled = u.passes.Load() + u.opens.Load()
+	for i := range u.h.Guests {
+		if got := u.h.Owner(i); got != 1 {
+			u.t.Errorf("guest %d is of side %d when the traffic is called back, want 1", i, got)
+		}
+	}
+	_ = errors.Join(pass(), open()) // a taker that is gone does not answer
 }
 
 // run is a hand-over to its end.
@@ -185,6 +215,9 @@ func TestCommit(t *testing.T) {
 	if err := <-u.took; err != nil || !u.ended || !u.steered.Load() {
 		t.Errorf("taken: %v; ended %v, steered %v", err, u.ended, u.steered.Load())
 	}
+	if u.passes.Load() != 2 || u.opens.Load() != 1 || u.recalled >= 0 {
+		t.Errorf("passed %d times, opened %d, called back after %d", u.passes.Load(), u.opens.Load(), u.recalled)
+	}
 	u.owned(1)
 	u.h.Quiet()
 	if u.h.Lost() != 0 {
@@ -217,7 +250,7 @@ var errFault = errors.New("injected")
 // their frames is lost if the new one answered, and sessions go on.
 func TestRollBack(t *testing.T) {
 	type fault struct{ at, port string }
-	all := []fault{{"begin", ""}, {"detach", "vm0"}, {"detach", "vm2"}, {"restore", "vm0"}, {"restore", "vm2"}, {"running", "vm0"},
+	all := []fault{{"begin", ""}, {"told", ""}, {"ready", ""}, {"pass", ""}, {"detach", "vm0"}, {"detach", "vm2"}, {"restore", "vm0"}, {"restore", "vm2"}, {"running", "vm0"},
 		{"running", "vm1"}, {"running", "vm2"}, {"alive", ""}, {"check", ""}, {"steer", ""}, {"drained", ""}, {"open", ""}, {"end", ""}, {"commit", ""}}
 	for _, f := range all {
 		for _, how := range []string{"error", "dies"} {
@@ -244,6 +277,10 @@ func TestRollBack(t *testing.T) {
 				u.owned(0)
 				if u.steered.Load() {
 					t.Error("the wire's traffic goes to the new process")
+				}
+				late := slices.Contains([]string{"steer", "pass", "drained", "open", "end", "commit"}, f.at)
+				if called := u.recalled >= 0; how == "error" && called != late || how == "dies" && called && f.at != "drained" && f.at != "end" {
+					t.Errorf("called back: %v", called)
 				}
 				for name, here := range u.attached {
 					if !here {

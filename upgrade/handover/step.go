@@ -33,6 +33,7 @@ const (
 	stepTake    = "take" // the second answer to hold
 	stepGive    = "give" // back
 	stepSteer   = "steer"
+	stepPass    = "pass"
 	stepOpen    = "open"
 	stepCommit  = "commit"
 	stepAbort   = "abort"
@@ -46,6 +47,8 @@ type step struct {
 
 	// Of begin: the giver's lanes by port; of its answer: the taker's.
 	Lanes map[string][]int `json:"lanes,omitempty"`
+	// Of the answer to begin: what the taker tells the giver.
+	Told json.RawMessage `json:"told,omitempty"`
 	// Of prepare: which queues take packets, and how many rings run; of take: how many run now.
 	Enabled uint64 `json:"enabled,omitempty"`
 	Running int    `json:"running,omitempty"`

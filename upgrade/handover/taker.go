@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -21,8 +22,11 @@ type Taker struct {
 	Running func(name string) int
 	// Alive says what is wrong with this process while it has ports; nil: nothing ever is.
 	Alive func() error
-	// Steer brings the wire's traffic to this process, where it waits until Open.
-	Steer, Open func() error
+	// Told is what the giver's Ready gets; nil: nothing.
+	Told func() (json.RawMessage, error)
+	// Steer brings the wire's traffic to this process, where it waits until Open. Pass lets go on
+	// what waited there at the last Pass.
+	Steer, Pass, Open func() error
 	// End gets what the giver ended with, and makes all that was taken the process' own.
 	End func([]wire.Section) error
 
@@ -104,6 +108,8 @@ func (t *Taker) do(s, answer *step) error {
 		return t.Alive()
 	case stepSteer:
 		return t.Steer()
+	case stepPass:
+		return t.Pass()
 	case stepOpen:
 		if err := t.Open(); err != nil {
 			return err
@@ -146,7 +152,10 @@ func (t *Taker) begin(s, answer *step) (err error) {
 			return err
 		}
 	}
-	return nil
+	if t.Told != nil {
+		answer.Told, err = t.Told()
+	}
+	return err
 }
 
 func (t *Taker) prepare(s *step) error {

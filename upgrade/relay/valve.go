@@ -22,12 +22,14 @@ const maxKept = 4096
 // Valve stands before the new process' NIC while the traffic still goes to the other
 // one's: what it receives is a copy of what that one has, and dropped. From Hold on packets
 // are its own, and wait until Open; so older ones, which the other process has, come first.
+// Where the traffic changes over bit by bit, they go on by portions before that: see Pass.
 // It sends all the while.
 //
-//	conc: as port.Port; Hold and Open from any goroutine
+//	conc: as port.Port; Hold, Pass and Open from any goroutine
 type Valve struct {
 	port.Port
 	state  atomic.Uint32
+	passes atomic.Uint64
 	queues []*valveQueue
 }
 
@@ -48,6 +50,10 @@ func (v *Valve) Shut() { v.state.Store(valveShut) }
 
 // Hold keeps what comes from now on.
 func (v *Valve) Hold() { v.state.Store(valveHold) }
+
+// Pass lets go on what a holding valve had kept at the last Pass, and no more: what has come since
+// goes on with the next one. A queue does so when it is polled next.
+func (v *Valve) Pass() { v.passes.Add(1) }
 
 // Open lets what was kept go on, and what comes.
 func (v *Valve) Open() { v.state.Store(valveOpen) }
@@ -89,6 +95,9 @@ type valveQueue struct {
 	*inner
 	valve   *Valve
 	kept    []*buf.Buf // their memory is not Go's
+	passes  uint64     // that it has seen
+	marked  int        // of kept: what the next pass lets go on
+	free    int        // of kept: what goes on
 	waiting atomic.Int64
 	lost    stats.Counter
 }
@@ -105,6 +114,9 @@ var (
 // Rx implements port.Queue.
 func (q *valveQueue) Rx(c *buf.Cache, v *buf.Vec) int {
 	state := q.valve.state.Load()
+	if state != valveHold {
+		q.free, q.marked = 0, 0
+	}
 	if state == valveOpen && len(q.kept) > 0 {
 		n := copy(v[:], q.kept)
 		q.keep(q.kept[:copy(q.kept, q.kept[n:])])
@@ -122,13 +134,28 @@ func (q *valveQueue) Rx(c *buf.Cache, v *buf.Vec) int {
 		q.keep(q.kept[:0])
 		return 0
 	}
+	return q.hold(c, v, n)
+}
+
+// hold keeps the n packets in v and puts those that may go on there.
+func (q *valveQueue) hold(c *buf.Cache, v *buf.Vec, n int) int {
+	if seen := q.valve.passes.Load(); seen != q.passes {
+		q.passes = seen
+		q.free, q.marked = q.marked, len(q.kept) // but what has just come
+	}
 	took := min(n, maxKept-len(q.kept))
 	q.keep(append(q.kept, v[:took]...))
 	for _, b := range v[took:n] {
 		c.Free(b)
 	}
 	q.lost.Add(uint64(n - took))
-	return 0
+	if q.free == 0 {
+		return 0
+	}
+	n = copy(v[:], q.kept[:q.free])
+	q.free, q.marked = q.free-n, q.marked-n
+	q.keep(q.kept[:copy(q.kept, q.kept[n:])])
+	return n
 }
 
 func (q *valveQueue) keep(all []*buf.Buf) {

@@ -70,6 +70,31 @@ func TestValve(t *testing.T) {
 		}
 	}
 	valve.Hold()
+	first := next
+	inject(70)
+	if got := rx(); len(got) != 0 {
+		t.Errorf("held again: %d came", len(got))
+	}
+	valve.Pass() // marks the 70
+	if got := rx(); len(got) != 0 {
+		t.Errorf("after a pass: %d came", len(got))
+	}
+	inject(3)
+	rx()
+	valve.Pass()
+	inject(2)
+	if got := rx(); len(got) != 70 || got[0] != first&0xffff || got[69] != (first+69)&0xffff {
+		t.Errorf("after two passes: %d came, want the 70", len(got))
+	}
+	valve.Pass()
+	if got := rx(); len(got) != 3 || got[0] != (first+70)&0xffff {
+		t.Errorf("after three passes: %v, want the 3", got)
+	}
+	valve.Open()
+	if got := rx(); len(got) != 2 || got[0] != (first+73)&0xffff || !valve.Empty() {
+		t.Errorf("open: %v, want the last 2", got)
+	}
+	valve.Hold()
 	inject(2)
 	rx()
 	valve.Shut()
