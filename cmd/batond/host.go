@@ -44,6 +44,7 @@ type host struct {
 	upgrader *upgrader
 	keeper   *keeper
 	board    *lease.Board     // of the workers; nil without standby
+	first    string           // the controller to begin with; empty: as configured
 	owners   map[string][]int // of the queues of ports that come from another process
 	started  time.Time
 }
@@ -186,7 +187,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err
 		cfg.CPUs, cfg.Unlocked = nil, true
 	}
 	if set != nil {
-		cfg.Aside, cfg.Seed, h.owners = true, set.Seed, set.Owners
+		cfg.Aside, cfg.Seed, h.owners, h.first = true, set.Seed, set.Owners, set.Controller
 	}
 	if s.Standby {
 		if h.board, err = lease.New(); err != nil {
@@ -221,7 +222,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err
 
 // setup is what another process needs before any port.
 func (h *host) setup() setup {
-	s := setup{Host: h.settings.Host, Device: h.settings.device(h.under.which), Seed: h.pool.Seed(), Owners: map[string][]int{}}
+	s := setup{Host: h.settings.Host, Device: h.settings.device(h.under.which), Seed: h.pool.Seed(), Owners: map[string][]int{}, Controller: h.agent.Status().Controller}
 	for _, p := range h.pool.Ports() {
 		s.Owners[p.Name] = p.Workers
 	}
@@ -242,7 +243,7 @@ func (h *host) newAgent(tlsConfig *tls.Config) (err error) {
 	s := h.settings
 	h.agent, err = agent.New(agent.Config{
 		Target: h.target, Host: s.Host, Software: cli.Version, VTEP: h.under.tunnel(), OtherIP: s.otherIP(h.under.which), MTU: s.Underlay.MTU,
-		Controllers: s.Controllers, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
+		Controllers: s.Controllers, First: h.first, TLS: tlsConfig, Insecure: s.TLS.Insecure, Checkpoint: filepath.Join(s.StateDir, "checkpoint"),
 		Log: h.loggers.part("agent"), Applied: h.keeper.rulesChanged,
 	})
 	if err == nil {

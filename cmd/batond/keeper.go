@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -174,8 +175,11 @@ func (k *keeper) keep(ctx context.Context) error {
 	// One that is just starting is not waited for.
 	stop := context.AfterFunc(ctx, func() { c.kill(false) })
 	s := handover.NewKeeper(c.conn)
-	err = k.begin(s)
+	told, err := k.begin(s)
 	stop()
+	if err == nil {
+		defer k.announce(ctx, told)()
+	}
 	if err == nil {
 		err = k.tell(ctx, s)
 	}
@@ -239,25 +243,27 @@ func moved(last, now []worker.Beat) bool {
 }
 
 // begin gives a standby what it needs before any port.
-func (k *keeper) begin(s *handover.Keeper) error {
+//
+//	out: what it tells of itself
+func (k *keeper) begin(s *handover.Keeper) (json.RawMessage, error) {
 	listener, err := k.h.api.Listener()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer listener.Close()
 	rules, err := k.h.agent.Export()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	set := k.h.setup()
 	set.Workers = len(k.h.settings.Workers.CPUs)
 	first, err := section(tagSetup, set, rawFD(k.h.board.File()), rawFD(k.h.lock), rawFD(listener))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all := []wire.Section{first, {Tag: tagRules, Payload: rules}}
 	if all, err = k.h.settings.addPair(all); err != nil {
-		return err
+		return nil, err
 	}
 	return s.Begin(all...)
 }

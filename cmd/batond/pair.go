@@ -165,6 +165,36 @@ func (h *host) checkSteer() error {
 	return nil
 }
 
+// announce has other hosts take what the standby would send, so that they do at once when it goes
+// on. It tries until that is so, or stop is called, which waits for its end.
+func (k *keeper) announce(ctx context.Context, told json.RawMessage) (stop func()) {
+	if !k.h.settings.pair() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var v agent.VTEP
+		err := json.Unmarshal(told, &v)
+		for said := false; err == nil; said = true {
+			bad := k.h.steerTo(ctx, steerLimit, v, false)
+			if bad == nil || ctx.Err() != nil {
+				return
+			}
+			if !said {
+				k.log.Warn("not all other hosts take what the standby would send: it is tried until they do", "error", bad)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(maxRestart):
+			}
+		}
+		k.log.Error("the standby's tunnel end point", "error", err)
+	}()
+	return func() { cancel(); <-done }
+}
+
 // ready has other hosts take what the new process is going to send.
 func (g *giving) ready(ctx context.Context, told json.RawMessage) error {
 	if err := json.Unmarshal(told, &g.other); err != nil {

@@ -63,6 +63,8 @@ type setup struct {
 	// Flows stay with their workers, queues and tunnels' source ports.
 	Seed   uint64           `json:"seed"`
 	Owners map[string][]int `json:"owners"` // worker of each queue, by port, that of the wire too
+	// The session goes on with the same controller: other hosts are with it.
+	Controller string `json:"controller,omitempty"`
 	// For an upgrade.
 	Shape relay.Shape `json:"shape"`
 	Ports []setupPort `json:"ports"` // by number

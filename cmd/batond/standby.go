@@ -41,7 +41,7 @@ func (h *host) standBy(ctx context.Context, fd int) error {
 		return err
 	}
 	err = (&handover.Standby{
-		Conn: conn, Begin: t.begin, Put: t.put, Drop: t.drop, Rules: t.rules, Dead: t.dead, Watch: t.watch,
+		Conn: conn, Begin: t.begin, Told: t.tell, Put: t.put, Drop: t.drop, Rules: t.rules, Dead: t.dead, Watch: t.watch,
 		Silence: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill,
 	}).Run()
 	switch {

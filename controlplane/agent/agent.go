@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type Config struct {
 	OtherIP     uint32   // IPv4, host order: of a pair of VTEPs the other one's, 0 = no pair
 	MTU         uint16   // bytes of L3 on the underlay
 	Controllers []string // unix:PATH or HOST:PORT, tried in order; none = work from the checkpoint alone
+	First       string   // of Controllers the one to begin with; empty, or none of them: the first
 	TLS         *tls.Config
 	Insecure    bool   // allow TCP beyond this machine without TLS
 	Checkpoint  string // path of the checkpoint file; empty = none
@@ -65,6 +67,7 @@ type Agent struct {
 	said     map[openflow.Endpoint]string // how the last attempt at each controller ended; Run's goroutine only
 	saved    chan struct{}                // cap 1: there is something to write
 	left     atomic.Bool                  // another process writes them
+	turn     chan struct{}                // cap 1: who has put something in it may Steer
 
 	applying sync.Mutex // held while a change is applied; taken before mu
 
@@ -126,7 +129,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg.Log = hclog.NewNullLogger()
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Log, said: map[openflow.Endpoint]string{}, state: openflow.NewState(), saved: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, said: map[openflow.Endpoint]string{}, state: openflow.NewState(), saved: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		ports: map[string]*openflow.PortStatus{}, portsChanged: make(chan struct{}, 1),
 		packets: make(chan *openflow.PacketIn, packetQueue), vtep: cfg.VTEP, otherIP: cfg.OtherIP,
 	}
@@ -176,7 +179,8 @@ func (a *Agent) runSessions(ctx context.Context) {
 		return
 	}
 	backoff := a.cfg.MinBackoff
-	for i := 0; ctx.Err() == nil; i = (i + 1) % len(a.endpoints) {
+	first := slices.IndexFunc(a.endpoints, func(e openflow.Endpoint) bool { return e.String() == a.cfg.First })
+	for i := max(0, first); ctx.Err() == nil; i = (i + 1) % len(a.endpoints) {
 		e := a.endpoints[i]
 		start := time.Now()
 		good, err := a.runSession(ctx, e)

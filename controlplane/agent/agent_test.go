@@ -227,6 +227,21 @@ func TestFailover_NextController(t *testing.T) {
 	})
 }
 
+// TestFirst: an agent begins with the controller that it is told, and with the first in order if
+// that is none of its own.
+func TestFirst(t *testing.T) {
+	stay := func(_ *openflow.Hello, s openflow.OpenFlowLite_SessionServer) error { <-s.Context().Done(); return nil }
+	all := []string{serve(t, stay), serve(t, stay)}
+	for first, want := range map[string]string{"": all[0], all[0]: all[0], all[1]: all[1], "unix:/none": all[0]} {
+		a, _, stop := start(t, func(c *agent.Config) { c.Controllers, c.First = all, first })
+		agenttest.Eventually(t, "a session", func() error { return agenttest.Want(a.Status().Controller != "", "%+v", a.Status()) })
+		if got := a.Status().Controller; got != want {
+			t.Errorf("told %q: begins with %s, want %s", first, got, want)
+		}
+		stop()
+	}
+}
+
 func TestSilentController_IsLeft(t *testing.T) {
 	sessions := make(chan bool, 1000)
 	address := serve(t, func(_ *openflow.Hello, s openflow.OpenFlowLite_SessionServer) error {

@@ -25,13 +25,10 @@ type steering struct {
 	answer chan *openflow.SteerReply
 }
 
-// ask is a new request's number, and where its answer comes. The one before is given up.
+// ask is a new request's number, and where its answer comes. Nobody waits for the one before.
 func (s *steering) ask() (xid uint32, answer <-chan *openflow.SteerReply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.answer != nil {
-		s.answer <- &openflow.SteerReply{Problem: "something else was asked for meanwhile"}
-	}
 	s.xid++
 	s.answer = make(chan *openflow.SteerReply, 1)
 	return s.xid, s.answer
@@ -51,10 +48,16 @@ const steerRetry = 20 * time.Millisecond
 
 // Steer tells the controller of a VTEP of the host, of a pair: other hosts are to take what comes
 // from it and, with use, send to it. It returns when they all do. With use, it is what each later
-// session begins with, whether that has come so far or not.
+// session begins with, whether that has come so far or not. Calls wait for one another.
 //
 //	error: the controller cannot be reached until ctx ends, or why not all hosts have answered
 func (a *Agent) Steer(ctx context.Context, v VTEP, use bool) error {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("the controller has not answered what was asked before: %w", context.Cause(ctx))
+	}
 	if use {
 		a.mu.Lock()
 		if v.IP != a.vtep.IP {

@@ -200,3 +200,31 @@ func TestStandbyPair(t *testing.T) {
 	r.whole()
 	checkBooks(t, r.h1, r.h2)
 }
+
+// TestStandbyPairAlone kills the process that forwards when there is no controller: other hosts
+// take what the standby sends at once, as they were told of it before, and send to it as soon as
+// there is a controller again.
+func TestStandbyPairAlone(t *testing.T) {
+	r := newHandRig(t, handConfig{pair: true, more: standbyLines})
+	r.flow()
+	r.ready()
+	waitFor(t, r.c, "host2 to know both", func() bool { return stats(t, r.h2).Neighbours == 2 })
+	r.c.Controller().Proc.Kill()
+	must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+	r.succeeded()
+	eachMore(r.streams[:3], 50) // those from host1, and inside it
+	if n := rulesTo(t, r.h2, otherVTEP.String()); n != 0 {
+		t.Errorf("host2 has %d rules that send to %v, and nobody can have told it", n, otherVTEP)
+	}
+	must(t, r.c.StartController())
+	eachMore(r.streams, 50)
+	sendsTo(t, r.h2, otherVTEP.String(), "192.168.100.1")
+	for _, s := range r.streams {
+		s.stop()
+	}
+	r.flow()
+	r.ready()
+	r.sessions()
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
+}

@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -32,25 +33,35 @@ type Keeper struct{ g Giver }
 // NewKeeper speaks by c, whose offer was accepted.
 func NewKeeper(c *wire.Conn) *Keeper { return &Keeper{Giver{Conn: c}} }
 
-// do sends sections and asks for a step.
-func (k *Keeper) do(s step, limit time.Duration, all ...wire.Section) error {
+// ask sends sections and asks for a step.
+func (k *Keeper) ask(s step, limit time.Duration, all ...wire.Section) (step, error) {
 	if err := k.g.Conn.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
+		return step{}, err
 	}
 	for _, sec := range all {
 		if err := k.g.Conn.Send(sec); err != nil {
-			return fmt.Errorf("standby: %w", because(err))
+			return step{}, fmt.Errorf("standby: %w", because(err))
 		}
 	}
-	if _, err := k.g.ask(s, limit); err != nil {
-		return fmt.Errorf("standby: %w", err)
+	answer, err := k.g.ask(s, limit)
+	if err != nil {
+		return step{}, fmt.Errorf("standby: %w", err)
 	}
-	return nil
+	return answer, nil
+}
+
+// do is ask for who needs no answer but that it is done.
+func (k *Keeper) do(s step, limit time.Duration, all ...wire.Section) error {
+	_, err := k.ask(s, limit, all...)
+	return err
 }
 
 // Begin gives what the standby needs before any port.
-func (k *Keeper) Begin(all ...wire.Section) error {
-	return k.do(step{Step: stepBegin}, beginLimit, all...)
+//
+//	out: what it tells of itself
+func (k *Keeper) Begin(all ...wire.Section) (told json.RawMessage, err error) {
+	answer, err := k.ask(step{Step: stepBegin}, beginLimit, all...)
+	return answer.Told, err
 }
 
 // Put gives a port's state; its descriptors stay the keeper's.

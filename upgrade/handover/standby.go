@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -15,6 +16,8 @@ type Standby struct {
 	// Begin gets what the keeper began with; Put a port, or its new state; Rules all of them. The
 	// sections' descriptors are their own. A port that cannot be taken is reported to the keeper.
 	Begin func([]wire.Section) error
+	// Told is what the keeper's Begin returns; nil: nothing.
+	Told  func() (json.RawMessage, error)
 	Put   func(name string, state wire.Section) error
 	Drop  func(name string) error
 	Rules func(wire.Section) error
@@ -74,7 +77,11 @@ func (s *Standby) run(seen <-chan struct{}) error {
 			return err
 		}
 		answer := step{Step: q.Step, Port: q.Port}
-		if err := s.do(&q); err != nil {
+		err = s.do(&q)
+		if err == nil && q.Step == stepBegin && s.Told != nil {
+			answer.Told, err = s.Told()
+		}
+		if err != nil {
 			answer.Error = err.Error()
 		}
 		_ = s.Conn.SetDeadline(time.Now().Add(s.Silence))
