@@ -7,6 +7,8 @@ QUICK    ?=
 RUN      ?= .
 PKG      ?= ./...
 TAGS     ?=
+SOAK     ?= 30m
+SEED     ?= 0
 programs := bin/batond bin/baton-controller bin/batonctl
 # tests that need root and the machine to themselves
 labtests := /test/(cluster|demo|e2e|interop|lab)
@@ -14,7 +16,7 @@ export BATON_CACHE ?= $(CURDIR)/.cache
 export GOFLAGS     ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo interop migration test unit race e2e fuzz-smoke golden bench bench-quick bench-vhost microbench deps lint docs proto clean packages-build packages-lab FORCE
+.PHONY: help build demo interop migration soak test unit race e2e fuzz-smoke golden bench bench-quick bench-vhost microbench deps lint docs proto clean packages-build packages-lab FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,10 @@ interop: packages-build packages-lab $(programs) bin/baton-interop ## QEMU and D
 migration: packages-build packages-lab $(programs) ## a guest under ping and TCP moves between two hosts: loss and pause, for split and packed rings
 	@scripts/huge-pages 512
 	$(GO) test -count=1 -v -timeout 20m -run '^TestMigration$$' ./test/e2e
+
+soak: packages-build packages-lab $(programs) ## a host is upgraded, crashes, and its VMs come, go and migrate, by random, for 30 minutes: losses and leaks (SOAK=5m SEED=n)
+	@scripts/huge-pages 512
+	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./test/e2e -soak $(SOAK) -soak-seed $(SEED)
 
 test: packages-build packages-lab $(programs) bin/baton-demo ## all tests, with what they need
 	@scripts/huge-pages 512

@@ -96,7 +96,8 @@ type Stats struct {
 	Drops      map[string]uint64 `json:"drops,omitempty"`
 	Buffers    Buffers           `json:"buffers"`
 	Controller Controller        `json:"controller"`
-	Standby    string            `json:"standby"` // none, starting, ready
+	Standby    string            `json:"standby"`    // none, starting, ready
+	Goroutines int               `json:"goroutines"` // of batond
 }
 
 // Buffers is the state of the packet buffer pool.

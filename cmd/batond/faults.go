@@ -70,6 +70,10 @@ var faults = map[string]func(){
 	"c":     crash.Fault,
 	"nil":   func() { nobody.Name() },
 	"panic": func() { panic("told to") },
+	"endless": func() {
+		for {
+		}
+	},
 	// Until the kernel kills the process, or a test gives up.
 	"memory": func() {
 		for {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"baton/cmd/internal/cli"
@@ -150,7 +151,7 @@ func (s *source) Stats() (hostapi.Stats, error) {
 	st := hostapi.Stats{
 		Host: s.host, Version: cli.Version, UptimeS: time.Since(s.started).Seconds(), Memory: s.under.describe(),
 		Generation: snap.Generation(), Rules: snap.NumRules(), Bindings: len(snap.Bindings()), Neighbours: len(snap.Neighbours()),
-		RxPackets: totals.RxPackets, TxPackets: totals.TxPackets, Generated: totals.Generated, Dropped: totals.Dropped(), Held: totals.Held(), Standby: s.h.keeper.now(),
+		RxPackets: totals.RxPackets, TxPackets: totals.TxPackets, Generated: totals.Generated, Dropped: totals.Dropped(), Held: totals.Held(), Standby: s.h.keeper.now(), Goroutines: runtime.NumGoroutine(),
 		Drops: dropMap(&totals), Controller: s.controller(),
 	}
 	flows, err := s.Flows()

@@ -133,6 +133,15 @@ func (h *Host) BridgePorts() [2]string {
 // goes by.
 func (h *Host) Reconfigure(change func(*HostConfig)) { change(&h.cfg) }
 
+// Rewrite is Reconfigure for what an upgrade's new process reads too.
+//
+//	error: the file cannot be written
+func (h *Host) Rewrite(change func(*HostConfig)) error {
+	h.Reconfigure(change)
+	_, err := h.config()
+	return err
+}
+
 // Start starts batond and waits until it answers. A host may be started again
 // after its batond ended; it keeps its state.
 func (h *Host) Start() error {

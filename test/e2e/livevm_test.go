@@ -38,6 +38,7 @@ type liveVM struct {
 	name string // with its host's, for messages
 
 	ctx   context.Context
+	end   context.CancelFunc
 	ready chan struct{} // closed when the device is up for the first time
 	calls chan func(*guest.Guest)
 	done  chan struct{}
@@ -78,7 +79,7 @@ func startVM(t testing.TB, c *cluster.Cluster, h *cluster.Host, e endpoint, chan
 	t.Helper()
 	ctx, cancel := context.WithCancel(c.Lab.Context())
 	v := &liveVM{
-		endpoint: e, t: t, lab: c.Lab, name: e.Name + "@" + h.Name, ctx: ctx,
+		endpoint: e, t: t, lab: c.Lab, name: e.Name + "@" + h.Name, ctx: ctx, end: cancel,
 		ready: make(chan struct{}), calls: make(chan func(*guest.Guest)), done: make(chan struct{}),
 		arp: map[netip.Addr]net.HardwareAddr{}, echoes: map[uint16]int{},
 		asked: map[uint16]int{}, got: map[uint16]*received{},
@@ -88,11 +89,27 @@ func startVM(t testing.TB, c *cluster.Cluster, h *cluster.Host, e endpoint, chan
 		f(&cfg)
 	}
 	go v.run(cfg)
-	t.Cleanup(func() {
-		cancel()
-		<-v.done
-	})
+	t.Cleanup(v.vanish)
 	return v
+}
+
+// vanish ends the VM without a word to its host, as a crash does; again does nothing.
+func (v *liveVM) vanish() {
+	v.end()
+	<-v.done
+}
+
+// do runs f on the VM's goroutine, while no queue is driven.
+//
+//	error: f's; the VM has ended
+func (v *liveVM) do(f func(*guest.Guest) error) error {
+	result := make(chan error, 1)
+	select {
+	case v.calls <- func(g *guest.Guest) { result <- f(g) }:
+		return <-result
+	case <-v.done:
+		return fmt.Errorf("VM %s has ended", v.name)
+	}
 }
 
 func (v *liveVM) run(cfg guest.Config) {

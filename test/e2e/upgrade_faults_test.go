@@ -28,12 +28,17 @@ func TestStandbyFaults(t *testing.T) {
 		{"nil elsewhere", "control nil", "nil pointer dereference"},
 		{"panic in a worker", "worker panic", "panic: told to"},
 		{"panic elsewhere", "control panic", "panic: told to"},
+		{"worker that stands still", "worker endless", "is stuck: it is killed"},
 	} {
 		t.Run(k.name, func(t *testing.T) {
-			r := newHandRig(t, handConfig{more: standbyLines})
-			r.upgrade(hostapi.UpgradeRequest{Binary: faulty})
 			// The runtime writes stacks before the process ends.
-			r.crashTwice(4*inDead, func() { r.fail(k.told) })
+			cfg, most := handConfig{more: standbyLines}, uint64(4*inDead)
+			if strings.Contains(k.told, "endless") {
+				cfg.more, most = hastyStandby, 14*inDead // as in TestStandbyCrashes
+			}
+			r := newHandRig(t, cfg)
+			r.upgrade(hostapi.UpgradeRequest{Binary: faulty})
+			r.crashTwice(most, func() { r.fail(k.told) })
 			for _, line := range []string{fmt.Sprintf("failing as told: what=%q", k.told), k.log} {
 				if n := strings.Count(r.h1.Proc.Log(), line); n != 2 {
 					t.Errorf("%q is in the log %d times, not once for each crash:\n%s", line, n, r.h1.Proc.LogTail(400))

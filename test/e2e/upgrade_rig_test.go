@@ -30,6 +30,7 @@ type handRig struct {
 	h3      *cluster.Host // nil without handConfig.third
 	a, b, x *liveVM
 	ports   []string // of h1
+	idle    []*liveVM
 	streams []*stream
 }
 
@@ -74,7 +75,9 @@ func newHandRig(t *testing.T, cfg handConfig) *handRig {
 	mode := func(g *guest.Config) { g.Listen = !cfg.server }
 	r.a, r.b, r.x = startVM(t, r.c, r.h1, vm1, mode), startVM(t, r.c, r.h1, vm2, mode), startVM(t, r.c, r.h2, vm3)
 	for _, e := range idle {
-		startVM(t, r.c, r.h1, e, mode).waitReady()
+		v := startVM(t, r.c, r.h1, e, mode)
+		v.waitReady()
+		r.idle = append(r.idle, v)
 	}
 	for _, v := range []*liveVM{r.a, r.b, r.x} {
 		v.waitReady()
@@ -108,6 +111,7 @@ func (r *handRig) whole() {
 func (r *handRig) crashed(most uint64) {
 	r.t.Helper()
 	eachMore(r.streams, 50) // all go on
+	line := "lost, twice, out of order:"
 	for _, s := range r.streams {
 		sent, arrived := s.stop(), uint64(0)
 		_ = r.c.Lab.WaitFor("the stream's end", time.Second, func() bool { // lost ones never come
@@ -117,28 +121,20 @@ func (r *handRig) crashed(most uint64) {
 		s.to.mu.Lock()
 		got := *s.to.got[s.port]
 		s.to.mu.Unlock()
-		r.t.Logf("VM %s to %s: %d of %d lost, %d twice, %d out of order", s.from.name, s.to.name, sent-arrived, sent, got.doubles, got.disorders)
+		line += fmt.Sprintf(" %s to %s %d, %d, %d of %d;", s.from.Name, s.to.Name, sent-arrived, got.doubles, got.disorders, sent)
 		if sent-arrived > most || got.doubles > most || got.disorders > 0 {
 			r.t.Errorf("VM %s to %s: %d of %d lost, %d twice, %d out of order; want at most %d, %d and 0",
 				s.from.name, s.to.name, sent-arrived, sent, got.doubles, got.disorders, most, most)
 		}
 	}
+	r.t.Log(strings.TrimSuffix(line, ";"))
 	r.streams = nil
 }
 
 // sessions wants that each VM's front end still has the connection that it began with.
 func (r *handRig) sessions() {
 	r.t.Helper()
-	for _, v := range []*liveVM{r.a, r.b} {
-		err := make(chan error, 1)
-		v.calls <- func(g *guest.Guest) {
-			_, bad := g.GetU64(proto.GetFeatures)
-			err <- bad
-		}
-		if err := <-err; err != nil {
-			r.t.Errorf("VM %s: its session: %v", v.name, err)
-		}
-	}
+	r.connected(r.a, r.b)
 	all, err := r.h1.API.Vhosts(r.t.Context())
 	must(r.t, err)
 	for _, v := range all {
@@ -146,6 +142,26 @@ func (r *handRig) sessions() {
 			r.t.Errorf("port %s: connected %v, %d disconnects", v.Port, v.Connected, v.Disconnects)
 		}
 	}
+}
+
+// connected wants that the VMs' front ends have the connections that they began with.
+func (r *handRig) connected(vms ...*liveVM) {
+	r.t.Helper()
+	for _, v := range vms {
+		if err := v.session(); err != nil {
+			r.t.Errorf("VM %s: its session: %v", v.name, err)
+		}
+	}
+}
+
+// session asks the back end something.
+//
+//	error: there is none any more
+func (v *liveVM) session() error {
+	return v.do(func(g *guest.Guest) error {
+		_, err := g.GetU64(proto.GetFeatures)
+		return err
+	})
 }
 
 // upgrade hands host1 over and wants that to be done.

@@ -290,6 +290,10 @@ func (g *Guest) Truncate(size int) error { return unix.Ftruncate(g.mem.fd, int64
 //	error: New's, and other features than before; the guest can try again
 func (g *Guest) Reconnect(ctx context.Context) error {
 	g.Disconnect()
+	if g.log != nil { // the new back end knows of none
+		g.log.mem.close()
+		g.log = nil
+	}
 	err := g.connect(ctx)
 	if err == nil {
 		err = g.negotiate()

@@ -22,7 +22,7 @@ type DirtyLog struct {
 // under the guest address it has.
 //
 //	error: the back end refused
-//	owner: the guest
+//	owner: the guest; Reconnect ends it
 func (g *Guest) StartLog() (*DirtyLog, error) {
 	end := uint64(0)
 	for _, r := range g.Regions() {
