@@ -20,7 +20,8 @@ const far = -1
 
 // Rhythm of the load.
 const (
-	idle   = 20 * time.Microsecond  // sleep when there is nothing to do
+	idle   = 20 * time.Microsecond  // least sleep between two rounds
+	most   = 200 * time.Microsecond // longest
 	behind = 32                     // packets of a flow at once after a pause, at the most: rings have room for more
 	drain  = 500 * time.Millisecond // for packets under way to arrive
 	burst  = 64                     // packets taken from a ring or the wire before the next one's turn
@@ -111,7 +112,9 @@ func (l *load) add(from, to, queue int, frame []byte) {
 func (l *load) now() time.Duration { return time.Since(l.began) }
 
 // pass runs the load until stop is closed, and then until all has arrived, or for drain. It
-// polls: the caller's goroutine gets a thread and the load's CPU.
+// polls: the caller's goroutine gets a thread and the load's CPU, half of it, when
+// it wants it: what prepares an upgrade is there too, and the kernel's fair shares had all VMs
+// stand still for half a second then.
 //
 //	error: no such CPU; packets that are not what was sent
 func (l *load) pass(stop <-chan struct{}) (*passage, error) {
@@ -119,6 +122,7 @@ func (l *load) pass(stop <-chan struct{}) (*passage, error) {
 	err := machine.On(l.cpu, func() error {          // the thread may be who started batond: it must not end
 		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)   // else it sleeps for longer
 		defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // what it was
+		defer machine.RealTime()()
 		l.loop(stop)
 		return nil
 	})
@@ -133,9 +137,8 @@ func (l *load) loop(stop <-chan struct{}) {
 	var until time.Duration
 	for {
 		now := l.now()
-		busy := false
 		if until == 0 {
-			busy = l.send(now)
+			l.send(now)
 			select {
 			case <-stop:
 				until = now + drain
@@ -144,10 +147,9 @@ func (l *load) loop(stop <-chan struct{}) {
 		} else if now >= until || l.arrived() {
 			return
 		}
-		if l.receive(); !busy {
-			nap := unix.NsecToTimespec(int64(idle))
-			_ = unix.Nanosleep(&nap, nil) // shorter is as well
-		}
+		l.receive()
+		nap := unix.NsecToTimespec(int64(min(max(l.now()-now, idle), most)))
+		_ = unix.Nanosleep(&nap, nil) // shorter is as well
 	}
 }
 
@@ -163,8 +165,8 @@ func (l *load) begin() {
 	}
 }
 
-// send sends what is due, and says whether anything was.
-func (l *load) send(now time.Duration) (busy bool) {
+// send sends what is due.
+func (l *load) send(now time.Duration) {
 	for i, f := range l.flows {
 		if f.next < now-behind*f.interval {
 			f.next = now - behind*f.interval
@@ -176,12 +178,10 @@ func (l *load) send(now time.Duration) (busy bool) {
 				l.run.deferred++
 				break
 			}
-			busy = true
 			f.sent++
 			l.run.count(&l.run.offered, at)
 		}
 	}
-	return busy
 }
 
 func (l *load) sendOne(f *stream) (ok bool) {

@@ -86,7 +86,7 @@ func (o *Options) Notes() []string {
 		pages = "huge pages"
 	}
 	return []string{
-		fmt.Sprintf("The workers of both processes on CPU %d. On CPU %d all their other threads, and one thread that is all VMs and the far host, and sleeps %v when it has nothing to do. Guest memory in %s.", o.CPU, o.LoadCPU, idle, pages),
+		fmt.Sprintf("The workers of both processes on CPU %d. On CPU %d all their other threads, and one thread that is all VMs and the far host, which sleeps as long as it takes for a round, %v to %v. Guest memory in %s.", o.CPU, o.LoadCPU, idle, most, pages),
 		"Flows: from each VM to the next one, to the far host and from there; the rate is shared out evenly.",
 		fmt.Sprintf("The window has %v before and after what is measured.", margin),
 	}

@@ -131,6 +131,21 @@ func favour(pid, other, poll int, pollers ...int) error {
 	return nil
 }
 
+// RealTime puts the calling thread before all that have no real-time priority, until undo is
+// called. It is for one that sleeps again and again. Without the right to it does nothing. The
+// goroutine holds the thread.
+func RealTime() (undo func()) {
+	before, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return func() {}
+	}
+	now := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	if unix.SchedSetAttr(0, &now, 0) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.SchedSetAttr(0, before, 0) } // it was so before
+}
+
 // FavourSession gives the session of the caller the place that Favour gives those of
 // processes under test, until undo is called: who orders trials, and the commands that it
 // runs, would else wait for the pollers. Without the right to or such groups it does nothing.

@@ -103,3 +103,24 @@ func TestFindThread(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// RealTime is undone.
+func TestRealTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	policy := func() uint32 {
+		a, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Policy
+	}
+	before := policy()
+	undo := machine.RealTime()
+	if now := policy(); now != unix.SCHED_FIFO && os.Geteuid() == 0 {
+		t.Errorf("policy %d, want %d", now, unix.SCHED_FIFO)
+	}
+	if undo(); policy() != before {
+		t.Errorf("policy %d afterwards, want %d", policy(), before)
+	}
+}
