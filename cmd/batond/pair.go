@@ -209,11 +209,25 @@ func (g *giving) settle(ctx context.Context) error {
 	if err := g.h.pool.Barrier(ctx, 0); err != nil {
 		return err
 	}
-	return g.area.Drained(relay.First, drainSettle)
+	for begun := time.Now(); ; {
+		err := g.area.Drained(relay.First, drainLook)
+		if err == nil || time.Since(begun) > drainSettle {
+			return err
+		}
+		select {
+		case <-g.child.exited:
+			return errors.New("the new process has died: the log has its last lines")
+		default:
+		}
+	}
 }
 
-// drainSettle is how long the new process may take for what crosses to it.
-const drainSettle = 2 * time.Second
+// drainSettle is how long the new process may take for what crosses to it; drainLook how often it
+// is looked whether it is there at all.
+const (
+	drainSettle = 2 * time.Second
+	drainLook   = 20 * time.Millisecond
+)
 
 // sendAway has other hosts send to the new process' VTEP, and returns when all do. Each turns by
 // itself: what it has sent to the new VTEP waits there until what it had sent before, to this one,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"baton/controlplane/agent"
 	"baton/controlplane/model"
 	"baton/controlplane/ofe"
 	"baton/dataplane/flow"
@@ -92,11 +93,17 @@ func TestSession_MismatchIsLogged(t *testing.T) {
 	})
 	c.SetHost("h1", rules(3), 1)
 	c.Ready()
-	startHost(t, "h1", path, nil)
+	own := &lines{}
+	startHost(t, "h1", path, func(cfg *agent.Config) {
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Output: own, Level: hclog.Warn})
+	})
 	if err := c.WaitInStep(t.Context(), "h1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "10.9.9.9 in the network") || !strings.Contains(got, "host=h1") {
 		t.Errorf("log %q, want one line on the host and its address", got)
+	}
+	if got := own.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "10.9.9.9 in the network") {
+		t.Errorf("the host's own log %q, want one line on that", got)
 	}
 }

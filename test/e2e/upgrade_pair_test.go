@@ -17,6 +17,10 @@ var (
 	pairNetwork = strings.Replace(network, "underlay: 192.168.100.1/24\n", "underlay: 192.168.100.1/24\nalternate: 192.168.100.11\n", 1)
 )
 
+// untilTold bounds what is lost of a stream with a process that dies, and until the controller has
+// told other hosts where to send: 2 s on a machine that others use too.
+const untilTold = 500 + inDead
+
 // rulesTo counts the host's rules that send to a VTEP.
 func rulesTo(t *testing.T, h *cluster.Host, vtep string) (n int) {
 	t.Helper()
@@ -192,7 +196,7 @@ func TestStandbyPair(t *testing.T) {
 		r.succeeded()
 		waitFor(t, r.c, "host2 to be told", func() bool { return rulesTo(t, r.h2, vteps[i%2]) > 0 })
 		sendsTo(t, r.h2, vteps[i%2], vteps[(i+1)%2])
-		r.crashed(4 * inDead) // until they are told
+		r.crashed(untilTold)
 	}
 	r.ready()
 	r.sessions()
@@ -225,6 +229,34 @@ func TestStandbyPairAlone(t *testing.T) {
 	r.flow()
 	r.ready()
 	r.sessions()
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
+}
+
+// TestUpgradePairNewDies kills the new process while hosts turn to it: the old one goes on, and
+// they turn back.
+func TestUpgradePairNewDies(t *testing.T) {
+	r := newHandRig(t, handConfig{pair: true, third: true})
+	r.flow()
+	must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: 1}))
+	waitFor(t, r.c, "the canary's time", func() bool {
+		v, err := r.h1.API.Upgrade(t.Context())
+		return err == nil && v.Phase == "canary"
+	})
+	must(t, r.h3.Proc.Signal(syscall.SIGSTOP)) // so that it lasts
+	defer func() { must(t, r.h3.Proc.Signal(syscall.SIGCONT)) }()
+	waitFor(t, r.c, "host2 to be told", func() bool { return rulesTo(t, r.h2, otherVTEP.String()) > 0 })
+	signal(t, child(t, r.h1, "--takeover="), syscall.SIGKILL)
+	r.rolledBack("the new process")
+	r.alone()
+	waitFor(t, r.c, "host2 to turn back", func() bool { return rulesTo(t, r.h2, otherVTEP.String()) == 0 })
+	r.sessions()
+	r.crashed(untilTold)
+	must(t, r.h3.Proc.Signal(syscall.SIGCONT))
+	must(t, r.c.WaitInStep("host2", "host3"))
+	r.flow()
+	r.upgrade(hostapi.UpgradeRequest{})
+	eachMore(r.streams, 50)
 	r.whole()
 	checkBooks(t, r.h1, r.h2)
 }
