@@ -191,6 +191,15 @@ func (g *Guest) Exec(timeout time.Duration, argv ...string) (guestwire.ExecResul
 	return r, err
 }
 
+// Touch makes an empty file in the guest.
+func (g *Guest) Touch(path string) error {
+	r, err := g.Exec(answerSlack, "touch", path)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("lab: guest %s: touch %s: %s", g.cfg.Name, path, r.Stderr)
+	}
+	return err
+}
+
 // Configure sets up an interface of the guest.
 func (g *Guest) Configure(args guestwire.NetArgs) error {
 	return g.Call(guestwire.OpNet, args, 0, nil)
@@ -280,88 +289,4 @@ func (g *Guest) Reboot(timeout time.Duration) error {
 		return err
 	}
 	return g.WaitReady(timeout)
-}
-
-// Transfer is a TCP transfer between two guests, as both saw it.
-type Transfer struct {
-	Sender, Receiver guestwire.TCPResult
-	Want             string // SHA-256 of the bytes that were to be sent
-}
-
-// Check says what is wrong with the transfer of n bytes.
-func (t Transfer) Check(n int64) error {
-	switch {
-	case t.Receiver.Bytes != n:
-		return fmt.Errorf("received %d of %d bytes", t.Receiver.Bytes, n)
-	case t.Receiver.SHA256 != t.Want:
-		return fmt.Errorf("received other bytes than sent: SHA-256 %s, want %s", t.Receiver.SHA256, t.Want)
-	}
-	return nil
-}
-
-// Mbits is the transfer's speed in Mbit/s, as its sender saw it.
-func (t Transfer) Mbits() float64 {
-	return float64(8*t.Sender.Bytes) / 1e3 / float64(max(t.Sender.DurationMs, 1))
-}
-
-// transferPorts is how many transfers one guest may receive at a time.
-const transferPorts = 1000
-
-// SendTCP sends n pseudo-random bytes from g to guest to at address dst. Several
-// may run at the same time.
-//
-//	error: no connection or not done within timeout; wrong bytes are for Check
-func (g *Guest) SendTCP(to *Guest, dst string, n int64, seed uint64, timeout time.Duration) (Transfer, error) {
-	port := 5001 + int(to.transfers.Add(1)%transferPorts)
-	t := Transfer{Want: guestwire.Digest(seed, n)}
-	args := guestwire.TCPRecvArgs{Port: port, TimeoutMs: timeout.Milliseconds()}
-	finish, err := to.listen(guestwire.OpTCPRecv, args, timeout, &t.Receiver)
-	if err != nil {
-		return t, err
-	}
-	err = g.Call(guestwire.OpTCPSend, guestwire.TCPSendArgs{
-		Dst: dst, Port: port, Bytes: n, Seed: seed, TimeoutMs: timeout.Milliseconds(),
-	}, timeout, &t.Sender)
-	return t, errors.Join(err, finish())
-}
-
-// SendUDP sends numbered datagrams from g to guest to; idle is how long the
-// receiver waits for the next one.
-func (g *Guest) SendUDP(to *Guest, args guestwire.UDPSendArgs, idle time.Duration) (guestwire.UDPSendResult, guestwire.UDPRecvResult, error) {
-	var sent guestwire.UDPSendResult
-	var got guestwire.UDPRecvResult
-	duration := time.Duration(args.Count) * time.Duration(args.IntervalUs) * time.Microsecond
-	recv := guestwire.UDPRecvArgs{Port: args.Port, Count: args.Count, IdleMs: idle.Milliseconds()}
-	finish, err := to.listen(guestwire.OpUDPRecv, recv, duration+idle, &got)
-	if err != nil {
-		return sent, got, err
-	}
-	err = g.Call(guestwire.OpUDPSend, args, duration, &sent)
-	return sent, got, errors.Join(err, finish())
-}
-
-// listen starts a receiving operation and returns once it listens; finish waits
-// for its result.
-func (g *Guest) listen(op string, args any, timeout time.Duration, result any) (finish func() error, err error) {
-	name := func(err error) error {
-		if err == nil {
-			return nil
-		}
-		return fmt.Errorf("lab: guest %s: %s: %w", g.cfg.Name, op, err)
-	}
-	id, call, err := g.agent.begin(op, args)
-	if err != nil {
-		return nil, name(err)
-	}
-	finish = func() error { return name(g.agent.end(id, call, timeout+answerSlack, result)) }
-	late := time.NewTimer(answerSlack)
-	defer late.Stop()
-	select {
-	case <-call.listening:
-		return finish, nil
-	case r := <-call.answer:
-		return nil, name(errors.New(r.Error))
-	case <-late.C:
-		return nil, name(fmt.Errorf("not listening within %v", answerSlack))
-	}
 }

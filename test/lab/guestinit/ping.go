@@ -19,8 +19,13 @@ const (
 	icmpUnreachable = 3
 	icmpEcho        = 8
 	icmpHeader      = 8
-	// receiveBuffer holds a second of small replies at full speed.
-	receiveBuffer = 4 << 20
+	// datagramBuffer holds a second of small replies at full speed.
+	datagramBuffer = 4 << 20
+	// lookEvery is after how many requests PingArgs.Until is looked for.
+	lookEvery = 32
+	// maxBehind is for how long requests that are late are made up for at once: the kernel
+	// that is asked has room for some 300 replies, and drops what it cannot answer.
+	maxBehind = 100 * time.Millisecond
 )
 
 var pingID atomic.Uint32
@@ -38,6 +43,7 @@ type pinger struct {
 	sum    time.Duration
 	min    time.Duration
 	max    time.Duration
+	late   time.Duration // of a request, at most
 	res    guestwire.PingResult
 	all    chan struct{} // closed when every number is seen
 	send   bool          // sending goes on
@@ -82,7 +88,7 @@ func icmpSocket(df bool) (int, error) {
 		pmtu = unix.IP_PMTUDISC_DO
 	}
 	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, datagramBuffer),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, pmtu),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}))
 	if err != nil {
@@ -92,7 +98,8 @@ func icmpSocket(df bool) (int, error) {
 	return fd, nil
 }
 
-// sendAll sends at absolute times, so that a late one does not delay the rest.
+// sendAll sends at absolute times, so that a late one does not delay the rest; one that is later
+// than maxBehind does.
 func (p *pinger) sendAll(dst netip.Addr) {
 	packet := make([]byte, icmpHeader+p.args.Size)
 	packet[0] = icmpEcho
@@ -100,15 +107,24 @@ func (p *pinger) sendAll(dst netip.Addr) {
 	to := &unix.SockaddrInet4{Addr: dst.As4()}
 	interval := time.Duration(p.args.IntervalUs) * time.Microsecond
 	start := time.Now()
+	sent := p.args.Count
 	for n := range p.args.Count {
-		time.Sleep(time.Until(start.Add(time.Duration(n) * interval)))
+		if n%lookEvery == 0 && there(p.args.Until) {
+			sent = n
+			break
+		}
+		due := start.Add(time.Duration(n) * interval)
+		time.Sleep(time.Until(due))
 		binary.BigEndian.PutUint16(packet[6:], uint16(n))
 		guestwire.Fill(packet[icmpHeader:], uint32(n))
 		packet[2], packet[3] = 0, 0
 		binary.BigEndian.PutUint16(packet[2:], checksum(packet))
 		p.mu.Lock()
 		p.sentAt[n] = time.Now()
+		late := p.sentAt[n].Sub(due)
+		p.late = max(p.late, late)
 		p.mu.Unlock()
+		start = start.Add(max(0, late-maxBehind))
 		err := unix.Sendto(p.fd, packet, 0, to)
 		p.mu.Lock()
 		if err != nil {
@@ -119,6 +135,7 @@ func (p *pinger) sendAll(dst netip.Addr) {
 		p.mu.Unlock()
 	}
 	p.mu.Lock()
+	p.seen = p.seen[:sent]
 	p.send = false
 	p.checkAll()
 	p.mu.Unlock()
@@ -193,7 +210,7 @@ func (p *pinger) result() guestwire.PingResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.res
-	r.Lost = guestwire.LostOf(p.seen)
+	r.Lost, r.LateUs = guestwire.LostOf(p.seen), p.late.Microseconds()
 	if r.Received > 0 {
 		r.MinUs, r.MaxUs = p.min.Microseconds(), p.max.Microseconds()
 		r.AvgUs = p.sum.Microseconds() / int64(r.Received)

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -31,9 +32,15 @@ func tcpSend(args guestwire.TCPSendArgs) (guestwire.TCPResult, error) {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return guestwire.TCPResult{}, err
 	}
+	if err := pace(conn, args.Rate); err != nil {
+		return guestwire.TCPResult{}, err
+	}
 	start, hash := time.Now(), sha256.New()
-	stream := io.TeeReader(io.LimitReader(guestwire.NewStream(args.Seed), args.Bytes), hash)
-	n, err := io.Copy(conn, stream)
+	var stream io.Reader = io.LimitReader(guestwire.NewStream(args.Seed), args.Bytes)
+	if args.Until != "" {
+		stream = untilReader{guestwire.NewStream(args.Seed), args.Until}
+	}
+	n, err := io.Copy(conn, io.TeeReader(stream, hash))
 	if err != nil {
 		return guestwire.TCPResult{}, fmt.Errorf("after %d bytes: %w", n, err)
 	}
@@ -45,6 +52,43 @@ func tcpSend(args guestwire.TCPSendArgs) (guestwire.TCPResult, error) {
 		return guestwire.TCPResult{}, fmt.Errorf("wait for the receiver's end: %w", err)
 	}
 	return result(conn, n, hash, start), nil
+}
+
+// untilReader ends when a file is there.
+type untilReader struct {
+	io.Reader
+	path string
+}
+
+func (r untilReader) Read(p []byte) (int, error) {
+	if there(r.path) {
+		return 0, io.EOF
+	}
+	return r.Reader.Read(p)
+}
+
+// there reports whether a file is there; none has no path.
+func there(path string) bool {
+	if path == "" {
+		return false
+	}
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// pace has the kernel send no more bytes a second; 0: no limit.
+func pace(conn *net.TCPConn, rate uint64) error {
+	if rate == 0 {
+		return nil
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	bad := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate)
+	})
+	return errors.Join(bad, err)
 }
 
 func connect(address string, deadline time.Time) (*net.TCPConn, error) {
@@ -76,7 +120,7 @@ func result(conn *net.TCPConn, n int64, hash hash.Hash, start time.Time) guestwi
 
 func tcpRecv(args guestwire.TCPRecvArgs, listening func()) (guestwire.TCPResult, error) {
 	deadline := time.Now().Add(time.Duration(args.TimeoutMs) * time.Millisecond)
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: args.Port})
+	l, err := listenTCP(args)
 	if err != nil {
 		return guestwire.TCPResult{}, err
 	}
@@ -99,6 +143,29 @@ func tcpRecv(args guestwire.TCPRecvArgs, listening func()) (guestwire.TCPResult,
 		return guestwire.TCPResult{}, fmt.Errorf("after %d bytes: %w", n, err)
 	}
 	return result(conn, n, hash, start), nil
+}
+
+func listenTCP(args guestwire.TCPRecvArgs) (*net.TCPListener, error) {
+	lc := net.ListenConfig{}
+	if args.Window > 0 {
+		lc.Control = receiveBuffer(args.Window)
+	}
+	l, err := lc.Listen(context.Background(), "tcp4", ":"+strconv.Itoa(args.Port))
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// receiveBuffer gives a socket a receive buffer of so many bytes, and one that stays so.
+func receiveBuffer(size int) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		bad := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size)
+		})
+		return errors.Join(bad, err)
+	}
 }
 
 func udpSend(args guestwire.UDPSendArgs) (guestwire.UDPSendResult, error) {
@@ -132,12 +199,7 @@ func udpSend(args guestwire.UDPSendArgs) (guestwire.UDPSendResult, error) {
 
 func udpRecv(args guestwire.UDPRecvArgs, listening func()) (guestwire.UDPRecvResult, error) {
 	var r guestwire.UDPRecvResult
-	control := func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
-		})
-	}
-	lc := net.ListenConfig{Control: control}
+	lc := net.ListenConfig{Control: receiveBuffer(datagramBuffer)}
 	conn, err := lc.ListenPacket(context.Background(), "udp4", ":"+strconv.Itoa(args.Port))
 	if err != nil {
 		return r, err

@@ -84,6 +84,7 @@ type Neighbour struct {
 type PingArgs struct {
 	Dst        string `json:"dst"`
 	Count      int    `json:"count"`
+	Until      string `json:"until,omitempty"` // path of a file: fewer than Count if it is there before
 	IntervalUs int64  `json:"interval_us"`
 	Size       int    `json:"size"`    // bytes of ICMP payload, at least 8
 	WaitMs     int64  `json:"wait_ms"` // for late replies after the last request
@@ -100,7 +101,8 @@ type PingResult struct {
 	MinUs      int64 `json:"min_us"`
 	AvgUs      int64 `json:"avg_us"`
 	MaxUs      int64 `json:"max_us"`
-	TTL        int   `json:"ttl"` // of the last reply
+	LateUs     int64 `json:"late_us"` // by which a request went out after its time, at most
+	TTL        int   `json:"ttl"`     // of the last reply
 	Lost       []int `json:"lost,omitempty"`
 	SendErrors int   `json:"send_errors"`
 	// Unreachable counts ICMP errors that came for our requests.
@@ -108,11 +110,13 @@ type PingResult struct {
 }
 
 // TCPSendArgs connects (again and again until the time is over) and sends the
-// first Bytes bytes of Stream(Seed).
+// first Bytes bytes of Stream(Seed), or of it as many as it can until a file is there.
 type TCPSendArgs struct {
 	Dst       string `json:"dst"`
 	Port      int    `json:"port"`
-	Bytes     int64  `json:"bytes"`
+	Bytes     int64  `json:"bytes,omitempty"`
+	Until     string `json:"until,omitempty"` // path of the file, for which Bytes is 0
+	Rate      uint64 `json:"rate,omitempty"`  // bytes a second at the most; 0: as fast as it goes
 	Seed      uint64 `json:"seed"`
 	TimeoutMs int64  `json:"timeout_ms"`
 }
@@ -120,6 +124,7 @@ type TCPSendArgs struct {
 // TCPRecvArgs accepts one connection and reads it to its end.
 type TCPRecvArgs struct {
 	Port      int   `json:"port"`
+	Window    int   `json:"window,omitempty"` // bytes that may be under way; 0: the kernel decides
 	TimeoutMs int64 `json:"timeout_ms"`
 }
 
