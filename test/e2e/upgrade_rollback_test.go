@@ -14,7 +14,10 @@ const inDead = 75
 // TestUpgradeStreams hands a host over five times, while streams run between its VMs and to and
 // from the wire: each datagram comes once and in order, and no session ends.
 func TestUpgradeStreams(t *testing.T) {
-	for name, cfg := range map[string]handConfig{"client": {}, "server": {server: true}} {
+	for name, cfg := range map[string]handConfig{
+		"client": {}, "server": {server: true},
+		"two workers": {idle: 3, more: []string{"workers: {cpus: [0, 1]}"}}, // of which each has some of the ports
+	} {
 		t.Run(name, func(t *testing.T) {
 			r := newHandRig(t, cfg)
 			r.flow()
