@@ -331,7 +331,7 @@ func (g *giving) run(ctx context.Context) (_ map[string]handover.PortReport, fai
 // give is the conversation with the new process.
 func (g *giving) give(ctx context.Context) (report map[string]handover.PortReport, err error) {
 	gv := &handover.Giver{
-		Conn: g.child.conn, Kill: g.child.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Check: func() error { return g.link.Inbox().Err() }, Progress: g.u.progress,
+		Conn: g.child.conn, Kill: g.child.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Check: func() error { return g.link.Inbox().Err() }, Progress: g.u.progress, Counted: g.counted,
 		Canary: len(g.req.Canary), CanaryTime: time.Second, DryRun: g.req.DryRun,
 	}
 	if g.h.settings.pair() {

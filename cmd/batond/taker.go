@@ -61,7 +61,7 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	log := h.loggers.root
 	log.Info("taking over", "from", from.Program)
 	err = (&handover.Taker{
-		Conn: t.conn, Begin: t.begin, Told: t.tell, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, End: t.end,
+		Conn: t.conn, Begin: t.begin, Told: t.tell, Counted: t.counted, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, End: t.end,
 		Alive: t.stuck,
 	}).Run()
 	switch {

@@ -60,6 +60,7 @@ func TestUpgradeAbort(t *testing.T) {
 			r.sessions()
 			r.whole()
 			checkBooks(t, r.h1, r.h2)
+			checkStreamsCounted(t, r)
 		})
 	}
 }

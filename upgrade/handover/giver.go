@@ -60,6 +60,9 @@ type Giver struct {
 	// comes there any more, or the taker does not answer; nil: it is not needed. open lets go on all
 	// that waits at the taker.
 	Recall func(pass, open func() error)
+	// Counted gets what the taker counted while it had ports, when all is taken back; nil: nobody
+	// wants to know.
+	Counted func(told json.RawMessage)
 	// Unsteer brings the wire's traffic back, when the taker is gone.
 	Unsteer func() error
 	// Check says what is wrong with the relay, nil if nothing is; asked after each port.
@@ -383,48 +386,4 @@ func (g *Giver) finish(report map[string]PortReport) error {
 	}
 	_, err = g.ask(step{Step: stepCommit}, commitLimit)
 	return err
-}
-
-// revert takes everything back.
-func (g *Giver) revert() error {
-	var errs []error
-	if g.steered && !g.deaf && g.Recall != nil {
-		g.Recall(g.pass, g.open)
-	}
-	polite := !g.deaf
-	for i := len(g.gone) - 1; i >= 0 && polite; i-- {
-		polite = g.takeBack(g.gone[i]) == nil
-	}
-	if polite {
-		// It ends by itself; Kill waits for that.
-		_, err := g.ask(step{Step: stepAbort}, stepLimit)
-		polite = err == nil
-	}
-	g.Kill(polite)
-	for i := range g.Ports {
-		p := &g.Ports[i]
-		if _, err := p.Gate.Seize(); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if g.steered {
-		errs = append(errs, g.Unsteer())
-	}
-	for _, p := range g.detached {
-		if err := p.Reattach(); err != nil {
-			errs = append(errs, fmt.Errorf("port %s: its session does not go on: %w", p.Name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// takeBack gets one port back from a taker that answers.
-func (g *Giver) takeBack(p *Port) error {
-	if err := p.Gate.Hold(stepLimit); err != nil {
-		return err
-	}
-	if _, err := g.ask(step{Step: stepGive, Port: p.Name}, stepLimit); err != nil {
-		return err
-	}
-	return p.Gate.Take(stepLimit)
 }

@@ -83,6 +83,7 @@ type upgrade struct {
 	ended    bool       // the taker has got all
 	took     chan error // what Taker.Run returned
 	phases   []string
+	counted  []string // what the taker told
 }
 
 func newUpgrade(t *testing.T, guests int) *upgrade {
@@ -121,8 +122,9 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 			Reattach: func() error { u.attached[g.Name()] = true; return nil },
 		})
 	}
+	u.giver.Counted = func(told json.RawMessage) { u.counted = append(u.counted, string(told)) }
 	u.taker = &handover.Taker{
-		Conn: u.b,
+		Conn: u.b, Counted: func() (json.RawMessage, error) { return json.RawMessage(`"so many"`), nil },
 		Begin: func(s []wire.Section) (map[string]*relay.Gate, error) {
 			if len(s) != 1 || string(s[0].Payload) != "rules" {
 				t.Errorf("began with %v", s)
@@ -281,6 +283,11 @@ func TestRollBack(t *testing.T) {
 				late := slices.Contains([]string{"steer", "pass", "drained", "open", "end", "commit"}, f.at)
 				if called := u.recalled >= 0; how == "error" && called != late || how == "dies" && called && f.at != "drained" && f.at != "end" {
 					t.Errorf("called back: %v", called)
+				}
+				// Who dies tells nothing, and who has had no port has nothing to tell.
+				moved := late || slices.Contains([]string{"running", "alive", "check"}, f.at)
+				if want := how == "error" && moved; (len(u.counted) == 1) != want || want && u.counted[0] != `"so many"` {
+					t.Errorf("counted: %q, want that: %v", u.counted, want)
 				}
 				for name, here := range u.attached {
 					if !here {

@@ -47,7 +47,7 @@ type step struct {
 
 	// Of begin: the giver's lanes by port; of its answer: the taker's.
 	Lanes map[string][]int `json:"lanes,omitempty"`
-	// Of the answer to begin: what the taker tells the giver.
+	// Of the answers to begin and abort: what the taker tells the giver.
 	Told json.RawMessage `json:"told,omitempty"`
 	// Of prepare: which queues take packets, and how many rings run; of take: how many run now.
 	Enabled uint64 `json:"enabled,omitempty"`

@@ -24,6 +24,8 @@ type Taker struct {
 	Alive func() error
 	// Told is what the giver's Ready gets; nil: nothing.
 	Told func() (json.RawMessage, error)
+	// Counted is what this process has counted, when it has nothing any more; nil: nothing.
+	Counted func() (json.RawMessage, error)
 	// Steer brings the wire's traffic to this process, where it waits until Open. Pass lets go on
 	// what waited there at the last Pass.
 	Steer, Pass, Open func() error
@@ -119,7 +121,12 @@ func (t *Taker) do(s, answer *step) error {
 	case stepCommit:
 		return t.End(t.take())
 	case stepAbort:
-		return nil
+		if t.Counted == nil {
+			return nil
+		}
+		told, err := t.Counted()
+		answer.Told = told
+		return err
 	}
 	return fmt.Errorf("handover: step %q is not known", s.Step)
 }
