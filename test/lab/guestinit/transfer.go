@@ -150,7 +150,7 @@ func listenTCP(args guestwire.TCPRecvArgs) (*net.TCPListener, error) {
 	if args.Window > 0 {
 		lc.Control = receiveBuffer(args.Window)
 	}
-	l, err := lc.Listen(context.Background(), "tcp4", ":"+strconv.Itoa(args.Port))
+	l, err := lc.Listen(context.Background(), "tcp", ":"+strconv.Itoa(args.Port))
 	if err != nil {
 		return nil, err
 	}
