@@ -232,10 +232,17 @@ func (g *giving) drained(ctx context.Context, pass func() error) error {
 		}
 	}
 	last, since := g.h.received(), time.Now()
-	for begun := since; time.Since(begun) < drainLimit && time.Since(since) < drainQuiet; time.Sleep(200 * time.Microsecond) {
+	for begun := since; time.Since(begun) < drainLimit && time.Since(since) < drainQuiet; {
+		// Quiet is a NIC that was looked at: a worker may be kept from its CPU for longer than that.
+		if err := g.h.pool.Round(ctx); err != nil {
+			return err
+		}
 		if now := g.h.received(); now != last {
 			last, since = now, time.Now()
 		}
+	}
+	if err := g.h.pool.Round(ctx); err != nil {
+		return err
 	}
 	return g.h.pool.Barrier(ctx, 0)
 }

@@ -206,7 +206,7 @@ func (g *giving) ready(ctx context.Context, told json.RawMessage) error {
 // settle returns when all that had come to this process' NIC before has crossed to the new one.
 func (g *giving) settle(ctx context.Context) error {
 	time.Sleep(drainQuiet) // what is on the wire
-	if err := g.h.pool.Barrier(ctx, 0); err != nil {
+	if err := errors.Join(g.h.pool.Round(ctx), g.h.pool.Barrier(ctx, 0)); err != nil {
 		return err
 	}
 	for begun := time.Now(); ; {
