@@ -210,7 +210,7 @@ func (g *giving) detach(ctx context.Context, p *guestPort) (wire.Section, error)
 		return wire.Section{}, fmt.Errorf("its VM is just being connected or changed: try again: %w", err)
 	}
 	g.h.guests.detached(p, handed)
-	return deviceSection(p.binding.Name, handed, p.device.State())
+	return deviceSection(p.binding.Name, handed, p.device.State(), copyOf{})
 }
 
 // How long the wire's traffic must have been away from a NIC, and how long that is waited for:

@@ -214,6 +214,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err
 		without: s.without(), maxMemory: s.maxMemory(), state: filepath.Join(s.StateDir, "vhost"),
 		innerMTU: h.under.vtep.InnerMTU(), ports: map[string]*guestPort{}, failed: map[string]error{},
 		onState:  h.keeper.portChanged,
+		marks:    newMarks(h.board),
 		onChange: h.notices.put,
 	}
 	h.target = &target{ctx: ctx, pipe: h.pipe, pool: h.pool, guests: h.guests}

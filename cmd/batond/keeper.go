@@ -303,6 +303,7 @@ func (k *keeper) put(s *handover.Keeper, p *guestPort) error {
 	if connector == nil {
 		return errors.New("it is being handed over")
 	}
+	of := k.h.guests.marks.copyOf(p.binding.Name)
 	shared, err := connector.Share()
 	if err != nil {
 		return err
@@ -312,7 +313,7 @@ func (k *keeper) put(s *handover.Keeper, p *guestPort) error {
 		defer unix.Close(shared.FD)
 		shared.State = proto.State{ProtocolFeatures: d.Protocol}
 	}
-	sec, err := deviceSection(p.binding.Name, shared, d)
+	sec, err := deviceSection(p.binding.Name, shared, d, of)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type guestPort struct {
 	device    *netdev.Device
 	connector *proto.Connector // nil while nobody serves the session: see handed
 	handed    *proto.Adopted   // the session that another process gave, or is to get; nil: none was connected
+	copied    copyOf           // of a standby's port
 }
 
 // guestPorts keeps one guestPort for each binding.
@@ -44,6 +45,7 @@ type guestPorts struct {
 	innerMTU  int    // what the underlay leaves for guests, bytes of L3
 	onChange  func(name string)
 	onState   func(name string) // the port came, went or has another state; must not wait; nil: nobody asks
+	marks     *marks            // of the ports' states
 
 	// work is held while ports are made and removed, and taken before mu. Then
 	// devices tell of changes, and who is told asks for states: mu must be free.
@@ -157,7 +159,7 @@ func (g *guestPorts) connect(ctx context.Context, p *guestPort) error {
 	a := p.handed
 	p.handed = nil // the connector's, also on error
 	c, err := proto.Start(ctx, proto.Config{
-		Port: p.binding.Name, Path: p.path, Mode: g.mode, Backend: p.device, Log: g.log, Adopted: a,
+		Port: p.binding.Name, Path: p.path, Mode: g.mode, Backend: p.device, Log: g.log, Adopted: a, Busy: g.marks.busy(p.binding.Name),
 	})
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -192,6 +194,7 @@ func (g *guestPorts) remove(name string) {
 		g.log.Error("device not closed", "port", name, "error", err)
 	}
 	g.stateChanged(name)
+	g.marks.drop(name)
 	g.log.Info("port removed", "port", name)
 }
 
@@ -230,6 +233,7 @@ func (g *guestPorts) detached(p *guestPort, a *proto.Adopted) {
 
 // stateChanged tells who keeps a copy of the ports.
 func (g *guestPorts) stateChanged(name string) {
+	g.marks.changed(name)
 	if g.onState != nil {
 		g.onState(name)
 	}

@@ -38,7 +38,7 @@ func testPorts(t *testing.T) (g *guestPorts, log *bytes.Buffer, changes *[]strin
 	}
 	pool.Start()
 	log, changes = &bytes.Buffer{}, &[]string{}
-	g = &guestPorts{
+	g = &guestPorts{marks: newMarks(nil),
 		log: hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Error}), pool: pool, dir: t.TempDir(),
 		mode: proto.ModeServer, pairs: 1, innerMTU: 1500, ports: map[string]*guestPort{}, failed: map[string]error{},
 	}

@@ -82,6 +82,8 @@ type deviceState struct {
 	Name    string       `json:"name"`
 	Session *proto.State `json:"session,omitempty"` // nil: nobody is connected
 	Device  netdev.State `json:"device"`
+	// For a standby.
+	copyOf
 }
 
 // counters is what has been counted, and told of.
@@ -143,8 +145,8 @@ func (c *counters) lose() {
 }
 
 // deviceSection is a port's state with its session, if there is one.
-func deviceSection(name string, a *proto.Adopted, d netdev.State) (wire.Section, error) {
-	s := deviceState{Name: name, Device: d}
+func deviceSection(name string, a *proto.Adopted, d netdev.State, c copyOf) (wire.Section, error) {
+	s := deviceState{Name: name, Device: d, copyOf: c}
 	var files []int
 	if a != nil {
 		s.Session = &a.State

@@ -179,6 +179,30 @@ func (t *standing) kill() {
 	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
 }
 
+// stale are the ports that had changed, or whose front end had said something that was not yet
+// answered, when the other process died, and this one was not told.
+func (t *standing) stale() map[string]bool {
+	all := map[string]bool{}
+	for name, p := range t.ports {
+		if !p.copied.last(t.board.Load()) {
+			all[name] = true
+		}
+	}
+	return all
+}
+
+// forget removes ports that this process does not go on with: they are made anew, and their front
+// ends connect again.
+func (t *standing) forget(stale map[string]bool) error {
+	for name := range stale {
+		t.h.loggers.root.Warn("its VM was just being connected or changed when the process died: its session begins anew", "port", name)
+		if err := t.drop(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // succeed goes on in the place of the process that is dead.
 func (t *standing) succeed() error {
 	begun := relay.Now()
@@ -188,12 +212,17 @@ func (t *standing) succeed() error {
 	steered := make(chan error, 1)
 	go func() { steered <- t.h.under.take(t.h.under.which) }()
 	// First all can receive, then they send.
-	for _, p := range t.ports {
-		p.device.ResumeLostReceive()
+	stale := t.stale()
+	for name, p := range t.ports {
+		if !stale[name] {
+			p.device.ResumeLostReceive()
+		}
 	}
 	t.valve.Open()
-	for _, p := range t.ports {
-		p.device.ResumeLost()
+	for name, p := range t.ports {
+		if !stale[name] {
+			p.device.ResumeLost()
+		}
 	}
 	took := time.Duration(relay.Now() - begun)
 	if err := <-steered; err != nil {
@@ -201,6 +230,9 @@ func (t *standing) succeed() error {
 	}
 	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took,
 		"wire_took", time.Duration(relay.Now()-begun))
+	if err := t.forget(stale); err != nil {
+		return err
+	}
 	for _, sec := range t.early { // their bindings went with that process: the controller tells of them
 		sec.Close()
 	}

@@ -179,7 +179,7 @@ func (t *taking) restore(name string, sec wire.Section) (relay.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &guestPort{binding: b, path: cfg.Socket, handed: handed}
+	p := &guestPort{binding: b, path: cfg.Socket, handed: handed, copied: s.copyOf}
 	if p.device, err = netdev.Restore(cfg, s.Device); err != nil {
 		return nil, err
 	}

@@ -26,10 +26,10 @@ type cell struct {
 
 const (
 	cellSize = int(unsafe.Sizeof(cell{}))
-	size     = Words * cellSize
+	size     = Words*cellSize + 8*Marks
 )
 
-// Board is a shared page of leases.
+// Board is shared memory with leases and marks.
 //
 //	conc: safe
 type Board struct {

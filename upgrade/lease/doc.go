@@ -14,5 +14,9 @@
 // Invariants: a word has one holder at most; only its holder's thread frees it, only the
 // kernel marks it, and only one of those who compete for a dead or a free word takes it. A
 // thread that is alive but stuck keeps what it holds: to end it is another's business.
+//
+// Behind the leases a Board has marks, by which the one who goes on knows whether its copy of what
+// the dead one kept is the last.
+//
 // Callers: the worker's own thread holds and frees; anybody watches, from any goroutine.
 package lease

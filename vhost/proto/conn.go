@@ -31,6 +31,7 @@ type Conn struct {
 	raw     syscall.RawConn
 	control []byte
 	out     []byte
+	busy    func(bool) // see Config.Busy; nil: nobody asks
 }
 
 // NewConn speaks vhost-user over sock, which it owns from now on.
@@ -149,9 +150,16 @@ func (c *Conn) Read(m *Message, wait func() bool) error {
 	return nil
 }
 
+// tell tells whether a message has been taken, or may have been, that is not dealt with.
+func (c *Conn) tell(busy bool) {
+	if c.busy != nil {
+		c.busy(busy)
+	}
+}
+
 // readHead receives the first bytes of a header and the message's descriptors.
 func (c *Conn) readHead(m *Message) (int, error) {
-	n, oobn, err := c.recvmsg(m.space[:HeaderSize], c.control)
+	n, oobn, err := c.recvmsg(m.space[:HeaderSize], c.control, c.tell)
 	if err != nil {
 		return 0, err
 	}
@@ -168,7 +176,7 @@ func (c *Conn) readHead(m *Message) (int, error) {
 // fill receives len(p) more bytes of message m, which has begun.
 func (c *Conn) fill(m *Message, p []byte, wait func() bool) error {
 	for len(p) > 0 {
-		n, oobn, err := c.recvmsg(p, c.control)
+		n, oobn, err := c.recvmsg(p, c.control, func(bool) {})
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if wait != nil && wait() {
@@ -187,12 +195,19 @@ func (c *Conn) fill(m *Message, p []byte, wait func() bool) error {
 	return nil
 }
 
-func (c *Conn) recvmsg(p, control []byte) (n, oobn int, err error) {
+// recvmsg receives what there is, and tells before each try that something may be taken, and after
+// one that took nothing.
+func (c *Conn) recvmsg(p, control []byte, tell func(bool)) (n, oobn int, err error) {
 	readErr := c.raw.Read(func(fd uintptr) bool {
 		for {
+			tell(true)
 			n, oobn, _, _, err = unix.Recvmsg(int(fd), p, control, unix.MSG_CMSG_CLOEXEC)
+			if err == unix.EAGAIN {
+				tell(false)
+				return false
+			}
 			if err != unix.EINTR {
-				return err != unix.EAGAIN
+				return true
 			}
 		}
 	})

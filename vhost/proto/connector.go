@@ -69,6 +69,11 @@ type Config struct {
 	RetryMax   time.Duration
 	Backend    Backend
 	Log        hclog.Logger // nil is silent
+	// Busy is told, from the session's goroutine, when a message may be taken from the front end
+	// next, and when it is answered and what it changed is told to whom it concerns, or there was
+	// none: should this process die in between, no other one can go on with the session. nil:
+	// nobody asks.
+	Busy func(busy bool)
 	// Adopted is a connection that another process gave up by Detach; it is served
 	// first. Its descriptor belongs to the connector from Start on.
 	Adopted *Adopted
@@ -248,6 +253,7 @@ func (c *Connector) runConnector(ctx context.Context) {
 		c.cfg.Backend.Connected(peer)
 		// Whoever got an answer must find the session here: it starts under the lock.
 		c.mu.Lock()
+		conn.busy = c.cfg.Busy
 		s := NewSession(conn, State{}, c.cfg.Backend, c.log)
 		c.session = s
 		c.mu.Unlock()
@@ -271,12 +277,14 @@ func (c *Connector) serveAdopted(ctx context.Context) bool {
 	if a == nil {
 		return true
 	}
-	s, err := NewSessionFromFD(a.FD, a.State, c.cfg.Backend, c.log)
+	conn, err := NewConnFromFD(a.FD)
 	if err != nil {
 		c.log.Error("the connection that was handed over is lost", "reason", err)
 		c.cfg.Backend.Disconnected()
 		return true
 	}
+	conn.busy = c.cfg.Busy
+	s := NewSession(conn, a.State, c.cfg.Backend, c.log)
 	c.mu.Lock()
 	c.session = s
 	c.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -489,4 +490,60 @@ func TestConnectorShare(t *testing.T) {
 	talk(t, sock)
 	sock.Close()
 	eventually(t, "session ends", func() bool { return dev.disconnects() == 1 })
+}
+
+// busyRecorder notes whether the connector is busy when its device is called.
+type busyRecorder struct {
+	*recorder
+	busy  *atomic.Bool
+	idles atomic.Uint64 // calls while it was not
+}
+
+func (r *busyRecorder) Features() uint64 {
+	if !r.busy.Load() {
+		r.idles.Add(1)
+	}
+	return r.recorder.Features()
+}
+
+func (r *busyRecorder) Disconnected() {
+	if !r.busy.Load() {
+		r.idles.Add(1)
+	}
+	r.recorder.Disconnected()
+}
+
+// TestConnectorBusy: a connector is busy from before it takes a message until after the answer,
+// and until the device knows of the end; and not while it waits, before and after a hand-over.
+func TestConnectorBusy(t *testing.T) {
+	noFDLeak(t)
+	path := filepath.Join(t.TempDir(), "s")
+	var busy atomic.Bool
+	dev := &busyRecorder{recorder: newRecorder(), busy: &busy}
+	cfg := proto.Config{Path: path, Mode: proto.ModeServer, Backend: dev, Busy: busy.Store}
+	c := connect(t, cfg)
+	sock, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	idle := func() bool { return !busy.Load() }
+	for range 20 {
+		talk(t, sock)
+		eventually(t, "waits", idle)
+	}
+	if cfg.Adopted, err = c.Detach(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if busy.Load() {
+		t.Error("busy with a session that was given up")
+	}
+	connect(t, cfg)
+	talk(t, sock)
+	eventually(t, "waits", idle)
+	sock.Close()
+	eventually(t, "session ends", func() bool { return dev.disconnects() == 1 && idle() })
+	if n := dev.idles.Load(); n != 0 {
+		t.Errorf("the device was called %d times while the connector was not busy", n)
+	}
 }

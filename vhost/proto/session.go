@@ -229,6 +229,9 @@ func (s *Session) run() {
 			s.messages.Add(1)
 			s.err = s.serve(&m)
 			m.CloseFDs()
+			if s.err == nil {
+				s.conn.tell(false)
+			}
 		}
 		if m.late.Pending() {
 			s.late = append(s.late, m.late)
@@ -250,6 +253,7 @@ func (s *Session) run() {
 	}
 	s.late = append(s.late, s.conn.hangUp())
 	s.backend.Disconnected()
+	s.conn.tell(false)
 }
 
 // settle waits until all is closed that the peer had sent, or ctx ends: a peer that holds
