@@ -158,6 +158,9 @@ func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {
 		}
 		g.tell(PhaseMove, g.Ports[i].Name, i+1)
 		wait := g.Pause - time.Since(begun)
+		if i+1 == len(g.Ports) {
+			wait = 0 // for none
+		}
 		if i+1 == g.Canary {
 			g.tell(PhaseCanary, "", i+1)
 			wait = max(wait, g.CanaryTime)
