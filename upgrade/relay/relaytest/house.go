@@ -186,6 +186,7 @@ type Process struct {
 	Halt  atomic.Bool
 	Ended chan struct{}
 	Lost  atomic.Uint64
+	turn  chan func()
 	over  bool
 }
 
@@ -205,6 +206,16 @@ func (p *Process) Quiesce() {
 func (p *Process) Add(int) error { return nil }
 func (p *Process) Remove(int)    {}
 
+// Do has the poll loop call f between two turns, and returns when it has, or has ended.
+func (p *Process) Do(f func()) {
+	done := make(chan struct{})
+	select {
+	case p.turn <- func() { defer close(done); f() }:
+		<-done
+	case <-p.Ended:
+	}
+}
+
 // Run is the poll loop; New has begun it.
 func (p *Process) Run() {
 	defer close(p.Ended)
@@ -212,6 +223,11 @@ func (p *Process) Run() {
 	inbox := p.Link.Inbox().Queue(0)
 	for !p.Halt.Load() {
 		p.epoch.Add(1)
+		select {
+		case f := <-p.turn:
+			f()
+		default:
+		}
 		inbox.Rx(p.Cache, &scratch)
 		for i, g := range p.Gates {
 			n := g.Queue(0).Rx(p.Cache, &v)
@@ -254,7 +270,7 @@ func New(t *testing.T, num int, full bool) *House {
 	h.Areas[0] = Area(t, shape)
 	h.Areas[1] = Opened(t, h.Areas[0])
 	for side := range h.Procs {
-		p := &Process{t: t, Cache: caches[side], Ended: make(chan struct{})}
+		p := &Process{t: t, Cache: caches[side], Ended: make(chan struct{}), turn: make(chan func())}
 		p.Link = relay.NewLink(h.Areas[side], relay.Side(side), p)
 		p.Link.Inbox().Queue(0).Attach(p)
 		h.Procs[side] = p
