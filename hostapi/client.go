@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -83,11 +85,16 @@ func (c *Client) StartUpgrade(ctx context.Context, r UpgradeRequest) error {
 	return c.do(ctx, http.MethodPost, "upgrade", bytes.NewReader(body), &r)
 }
 
-// AbortUpgrade has the upgrade under way rolled back, and waits for nothing.
+// AbortUpgrade has the upgrade under way rolled back, and waits for nothing. The reason is for people,
+// who read it in the upgrade's error and in batond's log; empty: none is given.
 //
 //	error: none is under way, or it is too late
-func (c *Client) AbortUpgrade(ctx context.Context) error {
-	return c.do(ctx, http.MethodDelete, "upgrade", nil, &struct{}{})
+func (c *Client) AbortUpgrade(ctx context.Context, reason string) error {
+	what := "upgrade"
+	if reason != "" {
+		what += "?" + url.Values{"reason": {reason}}.Encode()
+	}
+	return c.do(ctx, http.MethodDelete, what, nil, &struct{}{})
 }
 
 func (c *Client) get(ctx context.Context, what string, into any) error {
@@ -104,6 +111,7 @@ func (c *Client) do(ctx context.Context, method, what string, body io.Reader, in
 		return &unanswered{c.explain(err)}
 	}
 	defer resp.Body.Close()
+	what, _, _ = strings.Cut(what, "?")
 	if resp.StatusCode != http.StatusOK {
 		var f failure
 		if err := json.NewDecoder(resp.Body).Decode(&f); err != nil || f.Error == "" {

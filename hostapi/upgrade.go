@@ -5,7 +5,7 @@ type UpgradeRequest struct {
 	Binary  string   `json:"binary"`             // an absolute path on the host; empty: the one that runs
 	Canary  []string `json:"canary,omitempty"`   // ports that go first
 	CanaryS float64  `json:"canary_s,omitempty"` // how long they are looked at before the others follow, seconds; 0: 1 s
-	Rate    int      `json:"rate,omitempty"`     // ports a second at the most; 0: no limit
+	Rate    float64  `json:"rate,omitempty"`     // ports a second at the most, 0.5 is one each two seconds; 0: no limit
 	DryRun  bool     `json:"dry_run,omitempty"`  // check everything, move nothing
 }
 
@@ -19,6 +19,10 @@ const (
 	UpgradeFailed     = "failed"      // and not all could be taken back
 )
 
+// UpgradeTakeover is the phase of what was no upgrade: a standby has gone on when the process that
+// forwarded died.
+const UpgradeTakeover = "takeover"
+
 // Upgrade is the last upgrade, or the one under way.
 type Upgrade struct {
 	State   string        `json:"state"`             // an Upgrade constant
@@ -30,7 +34,7 @@ type Upgrade struct {
 	Started string        `json:"started,omitempty"` // RFC 3339
 	TotalS  float64       `json:"total_s"`           // from the start to the end, or to now; seconds
 	Ports   []UpgradePort `json:"ports"`             // in the order in which they go
-	Error   string        `json:"error,omitempty"`   // why it was rolled back or refused
+	Error   string        `json:"error,omitempty"`   // why it was rolled back or refused; of one that is done: what went otherwise than planned, as the old process' death
 	Strays  uint64        `json:"strays"`            // packets that crossed the rings for a port that the other process does not have
 }
 
@@ -42,14 +46,15 @@ const (
 	UpgradePortBack     = "back"     // the old process forwards again
 )
 
-// UpgradePort is what becomes of a port. Packets are counted by both processes together.
+// UpgradePort is what becomes of a port. Packets are counted by both processes together; what is
+// absent is not known: not yet, or as a process died that had the port.
 type UpgradePort struct {
 	Name           string   `json:"name"`
 	Phase          string   `json:"phase"`                     // an UpgradePort constant
-	InterruptionUs *float64 `json:"interruption_us,omitempty"` // for how long nobody polled its rings; absent: not known
-	Relayed        uint64   `json:"relayed"`                   // packets that crossed the rings between the processes
-	Waited         uint64   `json:"waited"`                    // packets that waited for the port to come
-	Lost           uint64   `json:"lost"`                      // of Relayed and Waited: the guest had no room
+	InterruptionUs *float64 `json:"interruption_us,omitempty"` // for how long nobody polled its rings, when it went to the process that has it now
+	Relayed        *uint64  `json:"relayed,omitempty"`         // packets that crossed the rings between the processes
+	Waited         *uint64  `json:"waited,omitempty"`          // packets that waited for the port to come
+	Lost           *uint64  `json:"lost,omitempty"`            // of Relayed and Waited: the guest had no room
 }
 
 // Upgrader is a Source that can hand all ports over to a new process.
@@ -62,8 +67,9 @@ type Upgrader interface {
 	//
 	//	error: why it has not: another one is under way, a canary is no port, ...
 	StartUpgrade(UpgradeRequest) error
-	// AbortUpgrade has the upgrade under way rolled back, and waits for nothing.
+	// AbortUpgrade has the upgrade under way rolled back, and waits for nothing. The reason is for
+	// people, empty if none is given.
 	//
 	//	error: none is under way, or it is too late
-	AbortUpgrade() error
+	AbortUpgrade(reason string) error
 }

@@ -17,6 +17,7 @@ import (
 type upgrader struct {
 	hostapi.Source
 	asked *hostapi.UpgradeRequest
+	why   string // it was called off
 }
 
 var _ hostapi.Upgrader = (*upgrader)(nil)
@@ -27,7 +28,7 @@ func (u *upgrader) Upgrade() (hostapi.Upgrade, error) {
 	if u.asked != nil {
 		v.State, v.Binary, v.TotalS, v.Strays = hostapi.UpgradeRunning, u.asked.Binary, 1.5, 3
 		v.Ports = []hostapi.UpgradePort{
-			{Name: "vm1", Phase: hostapi.UpgradePortMoved, InterruptionUs: &us, Relayed: 9, Waited: 2, Lost: 1},
+			{Name: "vm1", Phase: hostapi.UpgradePortMoved, InterruptionUs: &us, Relayed: new(uint64(9)), Waited: new(uint64(2)), Lost: new(uint64(0))},
 			{Name: "vm2", Phase: hostapi.UpgradePortWaiting},
 		}
 	}
@@ -42,11 +43,11 @@ func (u *upgrader) StartUpgrade(r hostapi.UpgradeRequest) error {
 	return nil
 }
 
-func (u *upgrader) AbortUpgrade() error {
+func (u *upgrader) AbortUpgrade(reason string) error {
 	if u.asked == nil {
 		return errors.New("no upgrade is under way")
 	}
-	u.asked = nil
+	u.asked, u.why = nil, reason
 	return nil
 }
 
@@ -54,10 +55,11 @@ func TestUpgrade(t *testing.T) {
 	src := &upgrader{}
 	c := hostapi.NewClient(serve(t, src))
 	ctx := context.Background()
-	if err := c.AbortUpgrade(ctx); err == nil || !strings.Contains(err.Error(), "no upgrade is under way") {
+	const why = "it is late & we go home"
+	if err := c.AbortUpgrade(ctx, why); err == nil || !strings.Contains(err.Error(), "upgrade: no upgrade is under way") {
 		t.Errorf("nothing to call off: %v", err)
 	}
-	want := hostapi.UpgradeRequest{Binary: "/usr/bin/batond", Canary: []string{"vm1"}, CanaryS: 2.5, Rate: 10, DryRun: true}
+	want := hostapi.UpgradeRequest{Binary: "/usr/bin/batond", Canary: []string{"vm1"}, CanaryS: 2.5, Rate: 0.5, DryRun: true}
 	for i, r := range []hostapi.UpgradeRequest{want, {}} {
 		err := c.StartUpgrade(ctx, r)
 		if second := i == 1; second != (err != nil) || second && (!strings.Contains(err.Error(), "another upgrade") || errors.Is(err, hostapi.ErrUnanswered)) {
@@ -72,8 +74,11 @@ func TestUpgrade(t *testing.T) {
 	if d := cmp.Diff(has, got); err != nil || d != "" {
 		t.Errorf("%v (-has +got):\n%s", err, d)
 	}
-	if err := c.AbortUpgrade(ctx); err != nil || src.asked != nil {
-		t.Errorf("call off: %v", err)
+	if err := c.AbortUpgrade(ctx, strings.Repeat("x", 1000)); err == nil || src.asked == nil {
+		t.Errorf("called off for a reason that nobody would read: %v", err)
+	}
+	if err := c.AbortUpgrade(ctx, why); err != nil || src.asked != nil || src.why != why {
+		t.Errorf("call off: %v, for %q", err, src.why)
 	}
 }
 
@@ -86,7 +91,7 @@ func TestUpgrade_WhatMakesNoSenseIsRefused(t *testing.T) {
 	c := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	for body, want := range map[string]int{
 		`{"binary":"bin/batond"}`: http.StatusBadRequest, `{"canary_s":-1}`: http.StatusBadRequest, `{"canary_s":1e9}`: http.StatusBadRequest,
-		`{"rate":-1}`: http.StatusBadRequest, `{"speed":1}`: http.StatusBadRequest, `{`: http.StatusBadRequest, ``: http.StatusBadRequest,
+		`{"rate":-1}`: http.StatusBadRequest, `{"rate":1e-9}`: http.StatusBadRequest, `{"speed":1}`: http.StatusBadRequest, `{`: http.StatusBadRequest, ``: http.StatusBadRequest,
 		`{"canary":["` + strings.Repeat("x", 1<<20) + `"]}`: http.StatusBadRequest,
 	} {
 		resp, err := c.Post("http://host/v1/upgrade", "application/json", strings.NewReader(body))
@@ -114,7 +119,7 @@ func TestUpgrade_SourceThatCannot(t *testing.T) {
 	c := hostapi.NewClient(serve(t, &source{}))
 	ctx := context.Background()
 	_, err := c.Upgrade(ctx)
-	for what, err := range map[string]error{"ask": err, "start": c.StartUpgrade(ctx, hostapi.UpgradeRequest{}), "call off": c.AbortUpgrade(ctx)} {
+	for what, err := range map[string]error{"ask": err, "start": c.StartUpgrade(ctx, hostapi.UpgradeRequest{}), "call off": c.AbortUpgrade(ctx, "")} {
 		if err == nil || !strings.Contains(err.Error(), "this batond cannot be upgraded") {
 			t.Errorf("%s: %v", what, err)
 		}

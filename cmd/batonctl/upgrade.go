@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,8 +29,8 @@ second Ctrl-C ends the command alone.
 
 --dry-run checks that the new process could take over, and moves nothing.
 
-Exit codes: 0 done, or nothing in the way; 1 rolled back, refused or failed; 2 the
-command line is wrong.`
+Exit codes: 0 done, or nothing in the way; 1 rolled back, refused or failed, or done
+but the old process died in the middle; 2 the command line is wrong.`
 
 const upgradeExample = `  batonctl upgrade --dry-run --binary /usr/lib/baton/batond-0.2.0
   batonctl upgrade --binary /usr/lib/baton/batond-0.2.0 --canary vm1,vm2 --canary-time 30s
@@ -41,7 +43,7 @@ type upgradeFlags struct {
 	binary     string
 	canary     []string
 	canaryTime time.Duration
-	rate       int
+	rate       rate
 	dryRun     bool
 	timeout    time.Duration
 }
@@ -65,11 +67,30 @@ func newUpgrade(o *options) *cobra.Command {
 	c.Flags().StringVar(&f.binary, "binary", "", "program of the new process; without it the one that runs, started anew")
 	c.Flags().StringSliceVar(&f.canary, "canary", nil, "ports that go first")
 	c.Flags().DurationVar(&f.canaryTime, "canary-time", time.Second, "how long the canaries are looked at before the others follow")
-	c.Flags().IntVar(&f.rate, "rate", 0, "ports a second at the most; 0: no limit")
+	c.Flags().Var(&f.rate, "rate", "ports a second at the most, 0.5 is one each two seconds; 0: no limit")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "check everything, move nothing")
 	c.Flags().DurationVar(&f.timeout, "timeout", 0, "roll back what is not done by then; 0: no limit")
 	c.AddCommand(newUpgradeStatus(o), newUpgradeAbort(o))
 	return c
+}
+
+// rate is a flag's value, in ports a second.
+type rate float64
+
+// String implements pflag.Value.
+func (r *rate) String() string { return strconv.FormatFloat(float64(*r), 'g', -1, 64) }
+
+// Type implements pflag.Value.
+func (*rate) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (r *rate) Set(s string) error {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsInf(v, 0) || v != 0 && !(v >= hostapi.MinUpgradeRate) {
+		return errors.New("want a number of ports a second, at least one a day, or 0 for no limit")
+	}
+	*r = rate(v)
+	return nil
 }
 
 // request is what the flags ask for; given says which were set.
@@ -83,8 +104,6 @@ func (f *upgradeFlags) request(given func(flag string) bool) (r hostapi.UpgradeR
 		return r, cli.Usagef("upgrade: --canary-time without --canary: name the ports that go first")
 	case f.canaryTime <= 0 || f.canaryTime > 24*time.Hour:
 		return r, cli.Usagef("upgrade: --canary-time %v: want more than 0, and at most 24h", f.canaryTime)
-	case f.rate < 0:
-		return r, cli.Usagef("upgrade: --rate %d: want a number of ports a second, or 0 for no limit", f.rate)
 	case f.timeout < 0:
 		return r, cli.Usagef("upgrade: --timeout %v: want a time, or 0 for no limit", f.timeout)
 	}
@@ -95,7 +114,7 @@ func (f *upgradeFlags) request(given func(flag string) bool) (r hostapi.UpgradeR
 		}
 		seen[name] = true
 	}
-	r = hostapi.UpgradeRequest{Canary: f.canary, Rate: f.rate, DryRun: f.dryRun}
+	r = hostapi.UpgradeRequest{Canary: f.canary, Rate: float64(f.rate), DryRun: f.dryRun}
 	if len(f.canary) > 0 {
 		r.CanaryS = f.canaryTime.Seconds()
 	}
@@ -152,15 +171,16 @@ func newUpgradeStatus(o *options) *cobra.Command {
 }
 
 func newUpgradeAbort(o *options) *cobra.Command {
-	return &cobra.Command{
+	var reason string
+	c := &cobra.Command{
 		Use:     "abort",
 		Short:   "Roll the upgrade under way back, and wait for that",
 		Long:    "Roll the upgrade under way back: the old process takes all ports again. Fails if none is under way, or if it is done before it can be rolled back.",
-		Example: "  batonctl upgrade abort",
+		Example: "  batonctl upgrade abort\n  batonctl upgrade abort --reason late",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f := newFollower(o.hostSocket)
-			if err := f.client.AbortUpgrade(cmd.Context()); err != nil {
+			if err := f.client.AbortUpgrade(cmd.Context(), reason); err != nil {
 				return err
 			}
 			u, err := f.follow(cmd.Context())
@@ -173,4 +193,6 @@ func newUpgradeAbort(o *options) *cobra.Command {
 			return fmt.Errorf("the upgrade was not rolled back, its state is %s: %s", u.State, oneLine(u.Error))
 		},
 	}
+	c.Flags().StringVar(&reason, "reason", "", "why, for those who read the upgrade's status or batond's log")
+	return c
 }

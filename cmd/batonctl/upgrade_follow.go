@@ -83,16 +83,20 @@ func dryPhase(phase string) string {
 	return phase
 }
 
+// errInterrupted is why an upgrade is called off when Ctrl-C comes.
+var errInterrupted = errors.New("interrupted")
+
 // callOff has the upgrade rolled back, because of why.
 func (f *follower) callOff(why error) {
 	f.calledOff = why
 	if errors.Is(why, context.Canceled) {
-		f.calledOff = errors.New("interrupted")
+		f.calledOff = errInterrupted
 	}
 	if f.show != nil {
 		f.show.note(f.calledOff.Error() + ": calling the upgrade off; once more ends this command alone")
 	}
-	if err := f.patiently(f.client.AbortUpgrade); err != nil && f.show != nil {
+	abort := func(ctx context.Context) error { return f.client.AbortUpgrade(ctx, f.calledOff.Error()) }
+	if err := f.patiently(abort); err != nil && f.show != nil {
 		f.show.note("not called off: " + err.Error())
 	}
 }
@@ -125,14 +129,19 @@ func (f *follower) patiently(question func(context.Context) error) error {
 }
 
 // verdict is nil for an upgrade that did what was asked for, also if it was to be called
-// off and that was too late.
+// off and that was too late. One in which the old process died did it at others' cost.
 func (f *follower) verdict(u *hostapi.Upgrade) error {
 	why := cmp.Or(oneLine(u.Error), "no reason is told, see batond's log")
-	if f.calledOff != nil {
+	if f.calledOff != nil && !strings.Contains(why, f.calledOff.Error()) { // as an older batond does not say
 		why = f.calledOff.Error() + ": " + why
 	}
 	switch u.State {
-	case hostapi.UpgradeDone, hostapi.UpgradeChecked:
+	case hostapi.UpgradeDone:
+		if u.Error != "" {
+			return fmt.Errorf("upgraded, but not as planned: process %d has all ports: %s", u.PID, why)
+		}
+		return nil
+	case hostapi.UpgradeChecked:
 		return nil
 	case hostapi.UpgradeRolledBack:
 		if f.dryRun {

@@ -41,8 +41,8 @@ func interrupted(t *testing.T, h *upgradeHost) (string, error) {
 func TestUpgrade_InterruptedIsRolledBack(t *testing.T) {
 	h := &upgradeHost{steps: []hostapi.Upgrade{under("move", "moved", "prepared")}, back: rolledBack("context canceled")}
 	out, err := interrupted(t, h)
-	if err == nil || err.Error() != "upgrade rolled back, process 7 has all ports as before: interrupted: context canceled" || h.off != 1 {
-		t.Errorf("called off %d times: %v", h.off, err)
+	if err == nil || err.Error() != "upgrade rolled back, process 7 has all ports as before: interrupted: context canceled" || h.off != 1 || h.why != "interrupted" {
+		t.Errorf("called off %d times, for %q: %v", h.off, h.why, err)
 	}
 	for _, want := range []string{"interrupted: calling the upgrade off", "\n  vm1 back\n", "\nstate "} {
 		if !strings.Contains(out, want) {
@@ -61,10 +61,15 @@ func TestUpgrade_InterruptedTooLate(t *testing.T) {
 }
 
 func TestUpgrade_Timeout(t *testing.T) {
-	h := &upgradeHost{steps: []hostapi.Upgrade{under("prepare", "waiting")}, back: rolledBack("context canceled")}
-	out, err := upgrade(t, h, "--timeout", "10ms")
-	if err == nil || !strings.Contains(err.Error(), "it took longer than --timeout: context canceled") || h.off != 1 {
-		t.Errorf("called off %d times: %v\n%s", h.off, err, out)
+	for told, want := range map[string]string{ // an older batond tells no reason
+		"aborted by an operator": "it took longer than --timeout: aborted by an operator",
+		"after port vm1: aborted by an operator: it took longer than --timeout": "after port vm1: aborted by an operator: it took longer than --timeout",
+	} {
+		h := &upgradeHost{steps: []hostapi.Upgrade{under("prepare", "waiting")}, back: rolledBack(told)}
+		out, err := upgrade(t, h, "--timeout", "10ms")
+		if err == nil || !strings.HasSuffix(err.Error(), "as before: "+want) || h.off != 1 || h.why != "it took longer than --timeout" {
+			t.Errorf("called off %d times, for %q: %v\n%s", h.off, h.why, err, out)
+		}
 	}
 }
 
@@ -112,7 +117,7 @@ func TestUpgrade_Signals(t *testing.T) {
 
 func TestUpgradeAbort(t *testing.T) {
 	h := &upgradeHost{steps: []hostapi.Upgrade{under("move", "moved")}, back: rolledBack("context canceled")}
-	if out, err := upgrade(t, h, "abort"); err != nil || h.off != 1 || !strings.HasPrefix(words(out), "PORT STATE INTERRUPTION-US RELAYED WAITED LOST vm1 back") {
+	if out, err := upgrade(t, h, "abort", "--reason", "it is late"); err != nil || h.off != 1 || h.why != "it is late" || !strings.HasPrefix(words(out), "PORT STATE INTERRUPTION-US RELAYED WAITED LOST vm1 back") {
 		t.Errorf("called off %d times: %v\n%s", h.off, err, out)
 	}
 	h = &upgradeHost{late: errors.New("no upgrade is under way")}

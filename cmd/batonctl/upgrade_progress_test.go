@@ -58,9 +58,13 @@ func TestSummarize(t *testing.T) {
 	}
 	for i := range 200 {
 		us := float64(200 - i)
-		u.Ports = append(u.Ports, hostapi.UpgradePort{InterruptionUs: &us, Relayed: 2, Lost: 1})
+		u.Ports = append(u.Ports, hostapi.UpgradePort{InterruptionUs: &us, Relayed: new(uint64(2)), Lost: new(uint64(1))})
 	}
-	if s := summarize(&u); *s.InterruptionUs != (quantiles{100, 198, 200}) || s.Relayed != 400 || s.Lost != 200 {
+	if s := summarize(&u); *s.InterruptionUs != (quantiles{100, 198, 200}) || *s.Relayed != 400 || *s.Lost != 200 {
 		t.Errorf("%+v, %+v", s, *s.InterruptionUs)
+	}
+	u.Ports[7].Lost = nil
+	if s := summarize(&u); s.Lost != nil || *s.Relayed != 400 {
+		t.Errorf("of one port it is not known what was lost: %+v", s)
 	}
 }

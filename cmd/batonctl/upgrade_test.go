@@ -29,7 +29,8 @@ type upgradeHost struct {
 	n     int                    // questions
 	req   hostapi.UpgradeRequest // the last one
 	busy  bool
-	off   int // times that it was called off
+	off   int    // times that it was called off
+	why   string // the last time
 }
 
 var _ hostapi.Upgrader = (*upgradeHost)(nil)
@@ -59,13 +60,13 @@ func (h *upgradeHost) StartUpgrade(r hostapi.UpgradeRequest) error {
 	return nil
 }
 
-func (h *upgradeHost) AbortUpgrade() error {
+func (h *upgradeHost) AbortUpgrade(reason string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.late != nil {
 		return h.late
 	}
-	h.steps, h.off = h.back, h.off+1
+	h.steps, h.off, h.why = h.back, h.off+1, reason
 	return nil
 }
 
@@ -90,8 +91,9 @@ func wholeUpgrade() []hostapi.Upgrade {
 	last.PID, last.Strays = 8, 2
 	us := []float64{310.4, 120}
 	for i := range us {
-		last.Ports[i].InterruptionUs, last.Ports[i].Relayed, last.Ports[i].Waited, last.Ports[i].Lost = &us[i], 40, 3, uint64(i)
+		last.Ports[i].InterruptionUs, last.Ports[i].Relayed, last.Ports[i].Waited, last.Ports[i].Lost = &us[i], new(uint64(40)), new(uint64(3)), new(uint64(i))
 	}
+	last.Ports[2].Relayed, last.Ports[2].Waited, last.Ports[2].Lost = new(uint64(0)), new(uint64(0)), new(uint64(0))
 	return []hostapi.Upgrade{
 		under("start", "waiting", "waiting", "waiting"), under("prepare", "prepared", "waiting", "waiting"),
 		under("prepare", "prepared", "prepared", "prepared"), under("move", "moved", "prepared", "prepared"), last,
@@ -104,6 +106,13 @@ func rolledBack(why string) []hostapi.Upgrade {
 		under("move", "moved", "prepared"), under("roll back", "moved", "prepared"),
 		ended(under("rolled back", "back", "back"), hostapi.UpgradeRolledBack, why),
 	}
+}
+
+// orphaned is what a process tells that went on alone.
+func orphaned(phase string) hostapi.Upgrade {
+	u := ended(under(phase, "moved"), hostapi.UpgradeDone, "the old process has died")
+	u.TotalS = 312e-6
+	return u
 }
 
 // serveUpgrade serves h and returns the socket.
@@ -212,6 +221,38 @@ func TestUpgrade_RolledBack(t *testing.T) {
 	}
 }
 
+// What nobody knows is no 0, to people and in JSON.
+func TestUpgrade_OldProcessDies(t *testing.T) {
+	for phase, state := range map[string]string{"done": "done, but not as planned: the old process died in it", "takeover": "done: the standby has taken over"} {
+		out, err := upgrade(t, &upgradeHost{steps: []hostapi.Upgrade{under("move", "moved"), orphaned(phase)}})
+		if want := "upgraded, but not as planned: process 7 has all ports: the old process has died"; err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		for _, want := range []string{"vm1 moved unknown unknown unknown unknown", "state " + state, "total 0.312 ms", "relayed unknown lost unknown", "reason the old process has died"} {
+			if !strings.Contains(words(out), want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		out, err = upgrade(t, &upgradeHost{steps: []hostapi.Upgrade{orphaned(phase)}}, "status", "-o", "json")
+		if err != nil || !strings.Contains(out, `"lost": null`) || !strings.Contains(out, `"relayed": null`) || strings.Contains(out, `"lost": 0`) || strings.Contains(out, "waited") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+func TestUpgrade_Rate(t *testing.T) {
+	h := &upgradeHost{steps: []hostapi.Upgrade{ended(under("done"), hostapi.UpgradeDone, "")}}
+	if out, err := upgrade(t, h, "--rate", "0.5"); err != nil || h.req.Rate != 0.5 {
+		t.Errorf("%v, %+v\n%s", err, h.req, out)
+	}
+	for _, rate := range []string{"x", "-1", "Inf", "NaN", "1e-9"} {
+		_, err := upgrade(t, h, "--rate", rate)
+		if err == nil || !strings.HasSuffix(err.Error(), `"--rate" flag: want a number of ports a second, at least one a day, or 0 for no limit`) {
+			t.Errorf("%s: %v", rate, err)
+		}
+	}
+}
+
 func TestUpgrade_FailedOrLost(t *testing.T) {
 	for want, last := range map[string]hostapi.Upgrade{
 		"upgrade failed: port vm1: its session does not go on":                              ended(under("rolled back", "back"), hostapi.UpgradeFailed, "port vm1: its session does not go on"),
@@ -239,7 +280,7 @@ func TestUpgrade_Refused(t *testing.T) {
 
 func TestUpgrade_JSON(t *testing.T) {
 	steps := wholeUpgrade()
-	want := upgradeDocument{steps[len(steps)-1], upgradeSummary{&quantiles{120, 310.4, 310.4}, 80, 1, 1.25}}
+	want := upgradeDocument{steps[len(steps)-1], upgradeSummary{&quantiles{120, 310.4, 310.4}, new(uint64(80)), new(uint64(1)), 1.25}}
 	out, err := upgrade(t, &upgradeHost{steps: steps}, "-o", "json")
 	var got upgradeDocument
 	if bad := json.Unmarshal([]byte(out), &got); bad != nil || err != nil {
@@ -268,7 +309,7 @@ func TestUpgradeStatus(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	running := &upgradeHost{steps: []hostapi.Upgrade{under("move", "moved", "prepared")}}
-	if out, err := upgrade(t, running, "status"); err != nil || !strings.Contains(words(out), "vm2 prepared unknown 0 0 0 state running: move process 7") {
+	if out, err := upgrade(t, running, "status"); err != nil || !strings.Contains(words(out), "vm2 prepared unknown unknown unknown unknown state running: move process 7") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -283,11 +324,13 @@ func TestUpgrade_ExitCodes(t *testing.T) {
 		{[]hostapi.Upgrade{ended(under("done"), hostapi.UpgradeChecked, "")}, []string{"--dry-run"}, 0},
 		{rolledBack("so"), nil, cli.ExitFailed},
 		{rolledBack("so"), []string{"status"}, 0},
+		{[]hostapi.Upgrade{orphaned("done")}, nil, cli.ExitFailed}, {[]hostapi.Upgrade{orphaned("done")}, []string{"status"}, 0},
 		{nil, []string{"nope"}, cli.ExitUsage}, {nil, []string{"status", "x"}, cli.ExitUsage}, {nil, []string{"abort", "x"}, cli.ExitUsage},
 		{nil, []string{"--binary", ""}, cli.ExitUsage}, {nil, []string{"--canary-time", "1s"}, cli.ExitUsage},
 		{nil, []string{"--canary", "vm1", "--canary-time", "0"}, cli.ExitUsage}, {nil, []string{"--canary", "vm1", "--canary-time", "25h"}, cli.ExitUsage},
 		{nil, []string{"--canary", "vm1,vm1"}, cli.ExitUsage}, {nil, []string{"--canary", "vm1,"}, cli.ExitUsage},
-		{nil, []string{"--rate", "-1"}, cli.ExitUsage}, {nil, []string{"--rate", "x"}, cli.ExitUsage}, {nil, []string{"--timeout", "-1s"}, cli.ExitUsage},
+		{nil, []string{"--rate", "-1"}, cli.ExitUsage}, {nil, []string{"--rate", "x"}, cli.ExitUsage}, {nil, []string{"--rate", "NaN"}, cli.ExitUsage},
+		{nil, []string{"--rate", "1e-9"}, cli.ExitUsage}, {nil, []string{"--timeout", "-1s"}, cli.ExitUsage},
 	} {
 		path := "/nowhere/b.sock"
 		if c.steps != nil {

@@ -98,13 +98,20 @@ func (p *child) offer(ctx context.Context, s *settings) (string, error) {
 	}
 	p.kill(false)
 	p.conn.Close()
+	return to, p.because(ctx, err)
+}
+
+// because is what an error of the offer means, for people. The process is gone.
+func (p *child) because(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("it has not answered within %v: it is no batond, or hangs; what it printed is in the log", offerLimit)
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		err = fmt.Errorf("it ended (%v) before it answered: the log has its last lines", p.cmd.ProcessState)
 	}
-	return to, fmt.Errorf("binary %s: %w", p.cmd.Path, err)
+	return fmt.Errorf("binary %s: %w", p.cmd.Path, err)
 }
 
 const (

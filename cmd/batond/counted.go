@@ -21,7 +21,8 @@ func (t *taking) counted() (json.RawMessage, error) {
 	}
 	all := counters{Pool: t.h.pool.Carried()}
 	for name, g := range t.gates {
-		all.Upgrade.Ports = append(all.Upgrade.Ports, hostapi.UpgradePort{Name: name, Lost: g.Counts().Lost})
+		lost := g.Counts().Lost
+		all.Upgrade.Ports = append(all.Upgrade.Ports, hostapi.UpgradePort{Name: name, Lost: &lost})
 	}
 	all.lose()
 	return json.Marshal(counted{all.Pool, t.h.pipe.ExportCounters()})

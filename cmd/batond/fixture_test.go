@@ -242,7 +242,7 @@ func writeFixtures(t *testing.T) {
 // What a gate had for a guest without room was counted as sent, and is not.
 func TestCountersLose(t *testing.T) {
 	c := counters{Pool: worker.Carried{Ports: map[string]worker.CarriedTotals{"vm1": {TxPackets: 10}, "vm2": {TxPackets: 5}}}}
-	c.Upgrade.Ports = []hostapi.UpgradePort{{Name: "vm1", Lost: 3}, {Name: "vm2"}, {Name: "gone", Lost: 1}}
+	c.Upgrade.Ports = []hostapi.UpgradePort{{Name: "vm1", Lost: new(uint64(3))}, {Name: "vm2"}, {Name: "gone", Lost: new(uint64(1))}}
 	c.lose()
 	if p := c.Pool.Ports; len(p) != 2 || p["vm1"].TxPackets != 7 || p["vm1"].Drops["tx_full"] != 3 || p["vm2"].TxPackets != 5 || len(p["vm2"].Drops) != 0 {
 		t.Errorf("%+v", p)

@@ -101,7 +101,7 @@ func (g *giving) give(ctx context.Context) (report map[string]handover.PortRepor
 		gv.CanaryTime = time.Duration(g.req.CanaryS * float64(time.Second))
 	}
 	if g.req.Rate > 0 {
-		gv.Pause = time.Second / time.Duration(g.req.Rate)
+		gv.Pause = time.Duration(float64(time.Second) / g.req.Rate)
 	}
 	g.h.pool.Share(true)
 	defer func() { g.h.pool.Share(err == nil) }() // to the end, after success

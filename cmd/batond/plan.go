@@ -32,7 +32,9 @@ func (u *upgrader) plan(req hostapi.UpgradeRequest) (*giving, error) {
 		}
 		g.binary = path
 	}
-	if err := checkBinary(g.binary); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
+	defer cancel()
+	if err := checkBinary(ctx, g.binary); err != nil {
 		return nil, err
 	}
 	return g, g.order()
@@ -57,19 +59,23 @@ func (g *giving) order() error {
 	return nil
 }
 
-// checkBinary wants a batond.
-func checkBinary(path string) error {
+// versionLimit is how long a program may take to tell its version.
+const versionLimit = 5 * time.Second
+
+// checkBinary wants a batond, that says so before ctx ends.
+func checkBinary(ctx context.Context, path string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("binary %s: give an absolute path", path)
 	}
 	if err := keepFDs(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.WaitDelay = time.Second // what it has started may keep its output open
 	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return fmt.Errorf("binary %s: no answer to --version within %v: it is no batond, or hangs", path, versionLimit)
+	}
 	if err == nil && !strings.HasPrefix(string(out), "batond version ") {
 		err = fmt.Errorf("--version says %.60q", strings.TrimSpace(string(out)))
 	}

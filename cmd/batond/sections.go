@@ -132,14 +132,14 @@ func find(all []wire.Section, tag wire.Tag, v any) (files []int, err error) {
 func (c *counters) lose() {
 	for _, p := range c.Upgrade.Ports {
 		t, ok := c.Pool.Ports[p.Name]
-		if !ok || p.Lost == 0 {
+		if !ok || p.Lost == nil || *p.Lost == 0 {
 			continue
 		}
 		if t.Drops == nil {
 			t.Drops = map[string]uint64{}
 		}
-		t.TxPackets -= p.Lost
-		t.Drops[stats.DropTxFull.String()] += p.Lost
+		t.TxPackets -= *p.Lost
+		t.Drops[stats.DropTxFull.String()] += *p.Lost
 		c.Pool.Ports[p.Name] = t
 	}
 }

@@ -236,11 +236,8 @@ func (t *standing) succeed() error {
 	for _, sec := range t.early { // their bindings went with that process: the controller tells of them
 		sec.Close()
 	}
-	v := hostapi.Upgrade{
-		State: hostapi.UpgradeDone, Phase: "takeover", From: program(), To: program(), TotalS: took.Seconds(),
-		Started: time.Now().UTC().Format(time.RFC3339), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
-	}
-	t.h.upgrader.last = v
+	t.h.upgrader.last = inheritance(hostapi.UpgradeTakeover, program(), time.Now().Add(-took), t.moved())
+	t.h.upgrader.last.TotalS = took.Seconds()
 	if err := t.board.Load().Close(); err != nil {
 		t.h.loggers.root.Warn("the leases of the process that is dead", "error", err)
 	}

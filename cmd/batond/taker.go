@@ -347,9 +347,7 @@ func (t *taking) orphaned() error {
 		return err
 	}
 	t.valve.Open()
-	t.h.upgrader.last = hostapi.Upgrade{
-		State: hostapi.UpgradeDone, Phase: handover.PhaseDone, From: t.from, To: program(), Ports: t.moved(), Error: handover.ErrOrphaned.Error(),
-	}
+	t.h.upgrader.last = inheritance(handover.PhaseDone, t.from, t.h.started, t.moved())
 	t.bury()
 	if err := t.own(); err != nil {
 		return err

@@ -55,7 +55,7 @@ func (u *upgrader) Upgrade() (hostapi.Upgrade, error) {
 }
 
 // AbortUpgrade implements hostapi.Upgrader.
-func (u *upgrader) AbortUpgrade() error {
+func (u *upgrader) AbortUpgrade(reason string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -64,23 +64,30 @@ func (u *upgrader) AbortUpgrade() error {
 	case u.last.Phase == handover.PhaseCommit:
 		return errors.New("it is too late: the new process has all ports and is just taking over the rest")
 	}
-	u.cancel(errAborted)
+	why := errAborted
+	if reason != "" {
+		why = fmt.Errorf("%w: %s", errAborted, reason)
+	}
+	u.cancel(why)
 	return nil
 }
 
 // StartUpgrade implements hostapi.Upgrader.
 func (u *upgrader) StartUpgrade(req hostapi.UpgradeRequest) error {
+	u.mu.Lock()
+	err := u.free()
+	u.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	g, err := u.plan(req)
 	if err != nil {
 		return err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.cancel != nil {
-		return fmt.Errorf("another upgrade, to %s, is under way since %s: wait for it, or abort it with `batonctl upgrade abort`", u.last.Binary, u.last.Started)
-	}
-	if u.closed {
-		return errors.New("batond is ending, or a new process has just taken over: ask again")
+	if err := u.free(); err != nil { // another one may have begun meanwhile
+		return err
 	}
 	// Not a child of what ends batond: that says why, see wait.
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -90,6 +97,17 @@ func (u *upgrader) StartUpgrade(req hostapi.UpgradeRequest) error {
 	}
 	u.list(g.ports)
 	go u.run(ctx, g)
+	return nil
+}
+
+// free says what is in the way of beginning one; u.mu is held.
+func (u *upgrader) free() error {
+	switch {
+	case u.cancel != nil:
+		return fmt.Errorf("another upgrade, to %s, is under way since %s: wait for it, or abort it with `batonctl upgrade abort`", u.last.Binary, u.last.Started)
+	case u.closed:
+		return errors.New("batond is ending, or a new process has just taken over: ask again")
+	}
 	return nil
 }
 
@@ -124,6 +142,7 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 	u.last.TotalS = time.Since(u.begun).Seconds()
 	u.cancel(nil)
 	u.cancel = nil
+	fill(&u.last, report)
 	switch {
 	case errors.Is(err, handover.ErrDryRun):
 		u.last.State, u.last.Phase = hostapi.UpgradeChecked, handover.PhaseDone
@@ -136,25 +155,34 @@ func (u *upgrader) run(ctx context.Context, g *giving) {
 	default:
 		u.last.State = hostapi.UpgradeDone
 		u.closed = true
-		fill(&u.last, report)
 		u.h.loggers.root.Info("upgraded: the new process has everything, this one ends", "to", u.last.To, "seconds", u.last.TotalS)
 		close(u.gone)
 	}
 }
 
-// fill puts what became of the ports into v.
+// fill puts what became of the ports into v. Of one that no report has nothing crossed.
 func fill(v *hostapi.Upgrade, report map[string]handover.PortReport) {
 	for i := range v.Ports {
 		p := &v.Ports[i]
-		r, ok := report[p.Name]
-		if !ok {
-			continue
+		r := report[p.Name]
+		p.Relayed = &r.Sent
+		if !r.Partly {
+			p.Waited, p.Lost = &r.Waited, &r.Lost
 		}
-		p.Relayed, p.Waited, p.Lost = r.Sent, r.Waited, r.Lost
 		if r.Interruption != nil {
 			us := float64(*r.Interruption) / 1e3
 			p.InterruptionUs = &us
 		}
+	}
+}
+
+// inheritance is an upgrade, or a standby's takeover, of which the process that was here has died, so
+// that nobody knows how many packets crossed, waited or were lost.
+func inheritance(phase, from string, begun time.Time, ports []hostapi.UpgradePort) hostapi.Upgrade {
+	binary, _ := ownBinary() // empty: not known
+	return hostapi.Upgrade{
+		State: hostapi.UpgradeDone, Phase: phase, From: from, To: program(), Binary: binary, Started: begun.UTC().Format(time.RFC3339),
+		TotalS: time.Since(begun).Seconds(), Ports: ports, Error: "the old process has died: what was in it is lost, and what it had counted",
 	}
 }
 

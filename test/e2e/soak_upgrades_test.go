@@ -13,7 +13,7 @@ import (
 var soakUpgrades = []soakStep{
 	{"upgrade", func(s *soak) { s.handOver(hostapi.UpgradeRequest{}) }},
 	{"upgrade with canary", func(s *soak) { s.handOver(hostapi.UpgradeRequest{Canary: []string{"vm2"}, CanaryS: 0.3}) }},
-	{"upgrade with rate", func(s *soak) { s.handOver(hostapi.UpgradeRequest{Rate: 5 + s.random.IntN(20)}) }},
+	{"upgrade with rate", func(s *soak) { s.handOver(hostapi.UpgradeRequest{Rate: float64(5 + s.random.IntN(20))}) }},
 	{"dry run", (*soak).dryRun},
 	{"upgrade aborted", (*soak).abort},
 	{"new process killed", (*soak).newDies},
@@ -70,7 +70,7 @@ func (s *soak) abort() {
 	s.t.Helper()
 	s.ask(slowly)
 	s.pause(4 * time.Second)
-	_ = s.h1.API.AbortUpgrade(s.t.Context()) // it may be too late
+	_ = s.h1.API.AbortUpgrade(s.t.Context(), "") // it may be too late
 	s.outcome("aborted")
 	s.planned()
 }

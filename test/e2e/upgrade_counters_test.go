@@ -132,7 +132,7 @@ func TestUpgradeLeaks(t *testing.T) {
 			v, err := r.h1.API.Upgrade(t.Context())
 			return err == nil && v.Phase == "canary"
 		})
-		must(t, r.h1.API.AbortUpgrade(t.Context()))
+		must(t, r.h1.API.AbortUpgrade(t.Context(), ""))
 		if v := r.ended(); v.State != hostapi.UpgradeRolledBack {
 			t.Errorf("abort: %+v", v)
 		}

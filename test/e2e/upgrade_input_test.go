@@ -86,7 +86,7 @@ func TestUpgradeWrongInput(t *testing.T) {
 func TestUpgradeTwice(t *testing.T) {
 	r := newHandRig(t, handConfig{idle: 2})
 	r.flow()
-	if err := r.h1.API.AbortUpgrade(t.Context()); err == nil || !strings.Contains(err.Error(), "no upgrade is under way") {
+	if err := r.h1.API.AbortUpgrade(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "no upgrade is under way") {
 		t.Errorf("abort of none: %v", err)
 	}
 	r.h1.Proc.MayEnd(true)

@@ -52,7 +52,7 @@ func TestUpgradePair(t *testing.T) {
 	for i := 1; i <= 4; i++ {
 		was := usedDevice(t, r)
 		for _, p := range r.upgrade(hostapi.UpgradeRequest{}).Ports {
-			if p.Lost != 0 || p.Phase != hostapi.UpgradePortMoved {
+			if p.Lost == nil || *p.Lost != 0 || p.Phase != hostapi.UpgradePortMoved {
 				t.Errorf("port %+v", p)
 			}
 		}

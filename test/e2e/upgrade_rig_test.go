@@ -186,7 +186,7 @@ func (r *handRig) begin() {
 }
 
 // rolledBack waits for the upgrade's end and wants all to be as before, for a reason that has want.
-func (r *handRig) rolledBack(want string) {
+func (r *handRig) rolledBack(want string) hostapi.Upgrade {
 	r.t.Helper()
 	v := r.ended()
 	if v.State != hostapi.UpgradeRolledBack || !strings.Contains(v.Error, want) || v.PID != r.h1.Proc.Pid() {
@@ -195,6 +195,7 @@ func (r *handRig) rolledBack(want string) {
 	r.t.Logf("rolled back after %.1f s: %s", v.TotalS, v.Error)
 	must(r.t, r.h1.WaitPorts(r.ports...))
 	eachMore(r.streams, 50)
+	return v
 }
 
 // ended waits for the upgrade's end.

@@ -23,7 +23,7 @@ func TestUpgradeStreams(t *testing.T) {
 			r.flow()
 			for range 5 {
 				for _, p := range r.upgrade(hostapi.UpgradeRequest{}).Ports {
-					if p.Lost != 0 || p.Phase != hostapi.UpgradePortMoved {
+					if p.Lost == nil || *p.Lost != 0 || p.Phase != hostapi.UpgradePortMoved {
 						t.Errorf("port %+v", p)
 					}
 				}
@@ -44,8 +44,12 @@ func TestUpgradeAbort(t *testing.T) {
 			r := newHandRig(t, cfg)
 			r.flow()
 			r.begin()
-			must(t, r.h1.API.AbortUpgrade(t.Context()))
-			r.rolledBack("aborted")
+			must(t, r.h1.API.AbortUpgrade(t.Context(), "it is late"))
+			for i, p := range r.rolledBack("aborted by an operator: it is late").Ports {
+				if p.Relayed == nil || p.Lost == nil || *p.Lost != 0 || p.Phase != hostapi.UpgradePortBack || i == 0 && p.InterruptionUs == nil {
+					t.Errorf("port %d: %+v", i, p)
+				}
+			}
 			r.alone()
 			must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm2", "vm1"}, CanaryS: 60}))
 			waitFor(t, r.c, "the canaries' time", func() bool {
@@ -53,8 +57,11 @@ func TestUpgradeAbort(t *testing.T) {
 				return err == nil && v.Phase == "canary"
 			})
 			eachMore(r.streams, 50)
-			must(t, r.h1.API.AbortUpgrade(t.Context()))
-			r.rolledBack("aborted")
+			must(t, r.h1.API.AbortUpgrade(t.Context(), "it is late"))
+			back := r.rolledBack("aborted by an operator").Ports[1] // vm1, which streams run to and from
+			if back.Relayed == nil || *back.Relayed == 0 || back.Lost == nil || *back.Lost != 0 || back.InterruptionUs == nil {
+				t.Errorf("port %+v", back)
+			}
 			r.upgrade(hostapi.UpgradeRequest{})
 			eachMore(r.streams, 50)
 			r.sessions()
@@ -100,7 +107,7 @@ func TestUpgradeOldDies(t *testing.T) {
 			r.flow()
 			r.begin()
 			must(t, r.h1.Proc.Signal(syscall.SIGKILL))
-			if v := r.succeeded(); v.State != hostapi.UpgradeDone || len(v.Ports) != len(r.ports) || v.Error == "" {
+			if v := r.succeeded(); v.State != hostapi.UpgradeDone || len(v.Ports) != len(r.ports) || v.Error == "" || v.Started == "" || v.TotalS == 0 || v.Binary == "" || v.Ports[0].Lost != nil {
 				t.Errorf("the new process tells of %+v", v)
 			}
 			r.sessions()

@@ -96,11 +96,11 @@ func (r *upgradeRig) upgrade(binary, version string) {
 	}
 	longest, relayed, waited := 0.0, uint64(0), uint64(0)
 	for _, p := range v.Ports {
-		if p.InterruptionUs == nil || p.Phase != hostapi.UpgradePortMoved || p.Lost != 0 {
+		if p.InterruptionUs == nil || p.Phase != hostapi.UpgradePortMoved || p.Lost == nil || *p.Lost != 0 {
 			t.Errorf("port %+v", p)
 			continue
 		}
-		longest, relayed, waited = max(longest, *p.InterruptionUs), relayed+p.Relayed, waited+p.Waited
+		longest, relayed, waited = max(longest, *p.InterruptionUs), relayed+*p.Relayed, waited+*p.Waited
 	}
 	r.longestUs = max(r.longestUs, longest)
 	t.Logf("%s to %s in %.1f s: a port stood still for %.0f us at most, %d frames relayed, %d waited",

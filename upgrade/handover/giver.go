@@ -84,6 +84,8 @@ type Giver struct {
 	gone     []*Port // that the taker has
 	steered  bool
 	deaf     bool // the taker does not answer
+	// What the taker's gates had seen when it had given all back; nil: it has not told.
+	last map[string]PortReport
 }
 
 // Progress is what happens.
@@ -117,7 +119,7 @@ func (g *Giver) tell(phase, port string, done int) {
 
 // Run hands all over. The offer was accepted.
 //
-//	out: what became of the ports, by name
+//	out: what became of the ports, by name; with an error too
 //	error: why not; then all is as it was, and the taker is gone. An error of taking it back
 //	is joined
 func (g *Giver) Run(ctx context.Context) (map[string]PortReport, error) {
@@ -129,7 +131,7 @@ func (g *Giver) Run(ctx context.Context) (map[string]PortReport, error) {
 	g.tell(PhaseRevert, "", 0)
 	err = errors.Join(err, g.revert())
 	g.tell(PhaseFailed, "", 0)
-	return report, err
+	return g.kept(), err
 }
 
 func (g *Giver) run(ctx context.Context) (map[string]PortReport, error) {

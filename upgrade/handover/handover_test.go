@@ -279,7 +279,7 @@ func TestRollBack(t *testing.T) {
 					}
 					return errFault
 				}
-				_, err := u.run(context.Background())
+				report, err := u.run(context.Background())
 				if err == nil {
 					t.Fatal("went well")
 				}
@@ -304,6 +304,7 @@ func TestRollBack(t *testing.T) {
 						t.Errorf("nobody serves the session of %s", name)
 					}
 				}
+				u.checkKept(report, how == "error")
 				if how == "error" {
 					u.h.Quiet()
 					if u.h.Lost() != 0 {
@@ -312,6 +313,29 @@ func TestRollBack(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// checkKept checks what is told of ports that were taken back: of a taker that told all to the end, how
+// long those that had moved stood still; of one that did not, that it is not known.
+func (u *upgrade) checkKept(report map[string]handover.PortReport, told bool) {
+	u.t.Helper()
+	moved, gone := slices.Contains(u.phases, handover.PhaseMove), 0
+	var c relay.Counts
+	for name, r := range report {
+		if r.Interruption != nil {
+			gone++
+			if *r.Interruption <= 0 || *r.Interruption > time.Minute {
+				u.t.Errorf("%s stood still for %v", name, *r.Interruption)
+			}
+		}
+		if told && r.Partly || !told && moved && !r.Partly {
+			u.t.Errorf("%s: %+v; the taker told to the end: %v, had ports: %v", name, r, told, moved)
+		}
+		c.Add(r.Counts)
+	}
+	if len(report) != len(u.giver.Ports) || told && moved && (gone == 0 || c.Sent == 0) || gone > 0 && !told {
+		u.t.Errorf("the taker told to the end: %v, had ports: %v; report %v", told, moved, report)
 	}
 }
 
@@ -353,11 +377,18 @@ func TestAbort(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := u.run(ctx); !errors.Is(err, context.Canceled) {
+	report, err := u.run(ctx)
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("run: %v", err)
 	}
 	if err := <-u.took; !errors.Is(err, handover.ErrCalledOff) {
 		t.Errorf("taken: %v", err)
+	}
+	u.checkKept(report, true)
+	for i, p := range u.giver.Ports {
+		if stood := report[p.Name].Interruption != nil; stood != (i < 2) {
+			t.Errorf("%s, of which two had moved: %+v", p.Name, report[p.Name])
+		}
 	}
 	u.owned(0)
 	u.h.Quiet()

@@ -19,6 +19,7 @@ func (g *Giver) revert() error {
 		// It ends by itself; Kill waits for that.
 		s, err := g.ask(step{Step: stepAbort}, stepLimit)
 		polite = err == nil
+		g.last = s.Ports
 		if polite && g.Counted != nil && len(g.gone) > 0 {
 			g.Counted(s.Told)
 		}

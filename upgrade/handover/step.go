@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"baton/upgrade/relay"
 	"baton/upgrade/wire"
 )
 
@@ -52,17 +51,10 @@ type step struct {
 	// Of prepare: which queues take packets, and how many rings run; of take: how many run now.
 	Enabled uint64 `json:"enabled,omitempty"`
 	Running int    `json:"running,omitempty"`
-	// Of the answer to open: what the taker's gates have seen.
+	// Of the answers to open and abort: what the taker's gates have seen.
 	Ports map[string]PortReport `json:"ports,omitempty"`
 	// Of hold: no port is to be taken before the giver has come so far.
 	Limit time.Duration `json:"limit,omitempty"`
-}
-
-// PortReport is what became of a port.
-type PortReport struct {
-	// Interruption is for how long nobody polled the port's rings; nil: not known.
-	Interruption *time.Duration `json:"interruption,omitempty"`
-	relay.Counts
 }
 
 func send(c *wire.Conn, s step) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"baton/upgrade/relay"
 	"baton/upgrade/wire"
@@ -116,16 +115,16 @@ func (t *Taker) do(s, answer *step) error {
 		if err := t.Open(); err != nil {
 			return err
 		}
-		answer.Ports = t.report()
+		answer.Ports = t.report(reportLimit)
 		return nil
 	case stepCommit:
 		return t.End(t.take())
 	case stepAbort:
-		if t.Counted == nil {
-			return nil
+		var err error
+		if t.Counted != nil {
+			answer.Told, err = t.Counted()
 		}
-		told, err := t.Counted()
-		answer.Told = told
+		answer.Ports = t.report(0) // of ports that are not here any more
 		return err
 	}
 	return fmt.Errorf("handover: step %q is not known", s.Step)
@@ -211,26 +210,6 @@ func (t *Taker) hold(s, answer *step) error {
 		return fmt.Errorf("port %s: %d rings ran, and %d do", s.Port, want, now)
 	}
 	return nil
-}
-
-// reportLimit is how long the report waits for ports to have been polled.
-const reportLimit = 100 * time.Millisecond
-
-func (t *Taker) report() map[string]PortReport {
-	all := map[string]PortReport{}
-	begun := time.Now()
-	for name, g := range t.gates {
-		r := PortReport{Counts: g.Counts()}
-		relay.Until(reportLimit-time.Since(begun), false, func() bool {
-			d, ok := g.Interruption()
-			if ok {
-				r.Interruption = &d
-			}
-			return ok
-		})
-		all[name] = r
-	}
-	return all
 }
 
 // orphaned takes what is left of a giver that is gone.
