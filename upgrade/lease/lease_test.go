@@ -56,6 +56,9 @@ func child(death string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	if torn[death] != nil {
+		tear(b, death)
+	}
 	mib, _ := strconv.Atoi(os.Getenv(memoryEnv))
 	if mib > 0 { // in small pages, all there
 		m, err := unix.Mmap(-1, 0, mib<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
@@ -84,12 +87,18 @@ func child(death string) {
 	select {}
 }
 
+// command is a child with the board.
+func command(b *lease.Board, death string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), deathEnv+"="+death)
+	cmd.ExtraFiles = []*os.File{b.File()}
+	return cmd
+}
+
 // start runs a child that holds lease 5.
 func start(t testing.TB, b *lease.Board, death string) (cmd *exec.Cmd, die func()) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), deathEnv+"="+death)
-	cmd.ExtraFiles = []*os.File{b.File()}
+	cmd = command(b, death)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
