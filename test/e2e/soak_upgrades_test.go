@@ -33,10 +33,7 @@ func (s *soak) handOver(req hostapi.UpgradeRequest) {
 
 func (s *soak) dryRun() {
 	s.t.Helper()
-	must(s.t, s.h1.API.StartUpgrade(s.t.Context(), hostapi.UpgradeRequest{DryRun: true}))
-	if v := s.ended(); v.State != hostapi.UpgradeChecked {
-		s.t.Errorf("dry run: %+v", v)
-	}
+	s.handRig.dryRun()
 	s.planned()
 }
 

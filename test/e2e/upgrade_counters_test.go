@@ -120,18 +120,9 @@ func TestUpgradeLeaks(t *testing.T) {
 			t.Errorf("%v: there was\n%s\nand is\n%s", err, was, now)
 		}
 	}
+	again(5, r.dryRun)
 	again(5, func() {
-		must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{DryRun: true}))
-		if v := r.ended(); v.State != hostapi.UpgradeChecked {
-			t.Errorf("dry run: %+v", v)
-		}
-	})
-	again(5, func() {
-		must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: 60}))
-		waitFor(t, r.c, "the canaries' time", func() bool {
-			v, err := r.h1.API.Upgrade(t.Context())
-			return err == nil && v.Phase == "canary"
-		})
+		r.canary(60, "vm1")
 		must(t, r.h1.API.AbortUpgrade(t.Context(), ""))
 		if v := r.ended(); v.State != hostapi.UpgradeRolledBack {
 			t.Errorf("abort: %+v", v)

@@ -72,11 +72,7 @@ func TestUpgradePair(t *testing.T) {
 func TestUpgradePairRollBack(t *testing.T) {
 	r := newHandRig(t, handConfig{pair: true, third: true})
 	r.flow()
-	must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: 1}))
-	waitFor(t, r.c, "the canary's time", func() bool {
-		v, err := r.h1.API.Upgrade(t.Context())
-		return err == nil && v.Phase == "canary"
-	})
+	r.canary(1, "vm1")
 	must(t, r.h3.Proc.Signal(syscall.SIGSTOP))
 	defer func() { must(t, r.h3.Proc.Signal(syscall.SIGCONT)) }()
 	waitFor(t, r.c, "host2 to be told", func() bool { return rulesTo(t, r.h2, otherVTEP.String()) > 0 })
@@ -156,10 +152,7 @@ func TestUpgradePairWrongInput(t *testing.T) {
 		return err == nil && s.Controller.Connected
 	})
 	must(t, r.c.WaitInStep("host1", "host2"))
-	must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{DryRun: true}))
-	if v := r.ended(); v.State != hostapi.UpgradeChecked || v.Error != "" {
-		t.Errorf("dry run: %+v", v)
-	}
+	r.dryRun()
 	r.upgrade(hostapi.UpgradeRequest{})
 	r.whole()
 	checkBooks(t, r.h1, r.h2)
@@ -170,11 +163,7 @@ func TestUpgradePairWrongInput(t *testing.T) {
 func TestUpgradePairAlone(t *testing.T) {
 	r := newHandRig(t, handConfig{pair: true})
 	r.flow()
-	must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: 1}))
-	waitFor(t, r.c, "the canary's time", func() bool {
-		v, err := r.h1.API.Upgrade(t.Context())
-		return err == nil && v.Phase == "canary"
-	})
+	r.canary(1, "vm1")
 	r.c.Controller().Proc.Kill()
 	r.rolledBack("no session with a controller")
 	r.alone()
@@ -238,11 +227,7 @@ func TestStandbyPairAlone(t *testing.T) {
 func TestUpgradePairNewDies(t *testing.T) {
 	r := newHandRig(t, handConfig{pair: true, third: true})
 	r.flow()
-	must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: 1}))
-	waitFor(t, r.c, "the canary's time", func() bool {
-		v, err := r.h1.API.Upgrade(t.Context())
-		return err == nil && v.Phase == "canary"
-	})
+	r.canary(1, "vm1")
 	must(t, r.h3.Proc.Signal(syscall.SIGSTOP)) // so that it lasts
 	defer func() { must(t, r.h3.Proc.Signal(syscall.SIGCONT)) }()
 	waitFor(t, r.c, "host2 to be told", func() bool { return rulesTo(t, r.h2, otherVTEP.String()) > 0 })

@@ -185,6 +185,26 @@ func (r *handRig) begin() {
 	})
 }
 
+// canary begins an upgrade with these canaries, and waits until they are looked at, for so many
+// seconds.
+func (r *handRig) canary(seconds float64, vms ...string) {
+	r.t.Helper()
+	must(r.t, r.h1.API.StartUpgrade(r.t.Context(), hostapi.UpgradeRequest{Canary: vms, CanaryS: seconds}))
+	waitFor(r.t, r.c, "the canaries' time", func() bool {
+		v, err := r.h1.API.Upgrade(r.t.Context())
+		return err == nil && v.Phase == "canary"
+	})
+}
+
+// dryRun wants nothing to be in the way of an upgrade.
+func (r *handRig) dryRun() {
+	r.t.Helper()
+	must(r.t, r.h1.API.StartUpgrade(r.t.Context(), hostapi.UpgradeRequest{DryRun: true}))
+	if v := r.ended(); v.State != hostapi.UpgradeChecked || v.Error != "" {
+		r.t.Errorf("dry run: %+v", v)
+	}
+}
+
 // rolledBack waits for the upgrade's end and wants all to be as before, for a reason that has want.
 func (r *handRig) rolledBack(want string) hostapi.Upgrade {
 	r.t.Helper()

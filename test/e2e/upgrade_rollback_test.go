@@ -51,11 +51,7 @@ func TestUpgradeAbort(t *testing.T) {
 				}
 			}
 			r.alone()
-			must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{Canary: []string{"vm2", "vm1"}, CanaryS: 60}))
-			waitFor(t, r.c, "the canaries' time", func() bool {
-				v, err := r.h1.API.Upgrade(t.Context())
-				return err == nil && v.Phase == "canary"
-			})
+			r.canary(60, "vm2", "vm1")
 			eachMore(r.streams, 50)
 			must(t, r.h1.API.AbortUpgrade(t.Context(), "it is late"))
 			back := r.rolledBack("aborted by an operator").Ports[1] // vm1, which streams run to and from
