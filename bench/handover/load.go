@@ -2,16 +2,19 @@ package handover
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"baton/bench/machine"
 	"baton/bench/report"
 	"baton/bench/topology"
+	"baton/dataplane/worker/slice"
 	"baton/vhost/guest"
 )
 
@@ -119,7 +122,10 @@ func (l *load) now() time.Duration { return time.Since(l.began) }
 //	error: no such CPU; packets that are not what was sent
 func (l *load) pass(stop <-chan struct{}) (*passage, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would take the CPU
-	err := machine.On(l.cpu, func() error {          // the thread may be who started batond: it must not end
+	procs := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(procs + 1) // this one is not given away, see loop
+	defer runtime.GOMAXPROCS(procs)
+	err := machine.On(l.cpu, func() error { // the thread may be who started batond: it must not end
 		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)   // else it sleeps for longer
 		defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // what it was
 		defer machine.RealTime()()
@@ -132,10 +138,17 @@ func (l *load) pass(stop <-chan struct{}) (*passage, error) {
 	return l.run, err
 }
 
+// loop is pass on its thread. It keeps Go's processor: one that was taken away, as from who sleeps
+// in a system call or has run for long, comes back by way of a thread that has no real-time
+// priority, and that one has been seen to wait for half a second.
 func (l *load) loop(stop <-chan struct{}) {
 	l.begin()
+	keeps := slice.Check() == nil
 	var until time.Duration
 	for {
+		if keeps {
+			slice.Renew()
+		}
 		now := l.now()
 		if until == 0 {
 			l.send(now)
@@ -149,7 +162,8 @@ func (l *load) loop(stop <-chan struct{}) {
 		}
 		l.receive()
 		nap := unix.NsecToTimespec(int64(min(max(l.now()-now, idle), most)))
-		_ = unix.Nanosleep(&nap, nil) // shorter is as well
+		// SAFETY: nap lives until the call returns. Shorter is as well.
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&nap)), 0, 0)
 	}
 }
 

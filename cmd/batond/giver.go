@@ -94,8 +94,9 @@ func (g *giving) give(ctx context.Context) (report map[string]handover.PortRepor
 		Conn: g.child.conn, Kill: g.child.kill, Drained: g.drained, Unsteer: g.unsteer, End: g.end, Check: func() error { return g.link.Inbox().Err() }, Progress: g.u.progress, Counted: g.counted,
 		Canary: len(g.req.Canary), CanaryTime: time.Second, DryRun: g.req.DryRun,
 	}
+	gv.Recall = g.recall
 	if g.h.settings.pair() {
-		gv.Ready, gv.Recall = g.ready, g.recall
+		gv.Ready, gv.Recall = g.ready, g.recallPair
 	}
 	if g.req.CanaryS > 0 {
 		gv.CanaryTime = time.Duration(g.req.CanaryS * float64(time.Second))
@@ -231,20 +232,44 @@ func (g *giving) drained(ctx context.Context, pass func() error) error {
 			return err
 		}
 	}
-	last, since := g.h.received(), time.Now()
+	return g.h.drain(ctx)
+}
+
+// drain waits until the NIC, which the traffic has left, has been quiet for a while, and what it
+// had is sent on.
+func (h *host) drain(ctx context.Context) error {
+	last, since := h.received(), time.Now()
 	for begun := since; time.Since(begun) < drainLimit && time.Since(since) < drainQuiet; {
 		// Quiet is a NIC that was looked at: a worker may be kept from its CPU for longer than that.
-		if err := g.h.pool.Round(ctx); err != nil {
+		if err := h.pool.Round(ctx); err != nil {
 			return err
 		}
-		if now := g.h.received(); now != last {
+		if now := h.received(); now != last {
 			last, since = now, time.Now()
 		}
 	}
-	if err := g.h.pool.Round(ctx); err != nil {
+	if err := h.pool.Round(ctx); err != nil {
 		return err
 	}
-	return g.h.pool.Barrier(ctx, 0)
+	return h.pool.Barrier(ctx, 0)
+}
+
+// recall has the wire's traffic come here again, while the new process gives on what it has of it.
+// What waits there goes on behind what had come here.
+func (g *giving) recall(_, open, leave func() error) {
+	err := g.settle(context.Background())
+	if err == nil {
+		err = open()
+	}
+	if err == nil {
+		err = g.h.under.take(g.h.under.which)
+	}
+	if err == nil {
+		err = leave()
+	}
+	if err != nil { // it is ended, and what it had is lost
+		g.h.loggers.root.Warn("the new process does not give back what came to it from the wire", "error", err)
+	}
 }
 
 func (g *giving) unsteer() error {

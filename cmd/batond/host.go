@@ -193,7 +193,7 @@ func (h *host) startWorkers(ctx context.Context, nic port.Port, set *setup) (err
 		if h.board, err = lease.New(); err != nil {
 			return err
 		}
-		cfg.Thread = h.hold
+		cfg.Thread, cfg.Pulse = h.hold, h.board.Pulse
 	}
 	if h.pool, err = worker.New(cfg); err != nil {
 		return err

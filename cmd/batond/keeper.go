@@ -11,9 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
-	"baton/dataplane/worker"
 	"baton/upgrade/handover"
-	"baton/upgrade/relay"
 	"baton/upgrade/wire"
 	"baton/vhost/proto"
 )
@@ -198,8 +196,6 @@ func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
 	ports, rules := k.take(true)
 	beat := time.NewTicker(handover.BeatEvery)
 	defer beat.Stop()
-	defer relay.Urgent()() // who is not heard for want of a CPU counts as stuck
-	var last []worker.Beat
 	for ready := false; ; {
 		if rules {
 			if err := k.putRules(s); err != nil {
@@ -221,25 +217,11 @@ func (k *keeper) tell(ctx context.Context, s *handover.Keeper) error {
 		case <-k.wake:
 			ports, rules = k.take(false)
 		case <-beat.C:
-			now := k.h.pool.Beats()
-			if moved(last, now) {
-				if err := s.Beat(); err != nil {
-					return err
-				}
+			if err := s.Beat(); err != nil {
+				return err
 			}
-			last = now
 		}
 	}
-}
-
-// moved reports whether each worker has done something between two looks, or sleeps.
-func moved(last, now []worker.Beat) bool {
-	for i := range last {
-		if !now[i].Idle && now[i].Epoch == last[i].Epoch {
-			return false
-		}
-	}
-	return true
 }
 
 // begin gives a standby what it needs before any port.

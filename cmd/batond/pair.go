@@ -205,7 +205,11 @@ func (g *giving) ready(ctx context.Context, told json.RawMessage) error {
 
 // settle returns when all that had come to this process' NIC before has crossed to the new one.
 func (g *giving) settle(ctx context.Context) error {
-	time.Sleep(drainQuiet) // what is on the wire
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(drainQuiet): // what is on the wire
+	}
 	if err := errors.Join(g.h.pool.Round(ctx), g.h.pool.Barrier(ctx, 0)); err != nil {
 		return err
 	}
@@ -262,8 +266,8 @@ func (g *giving) round(ctx context.Context, pass func() error) error {
 	return err
 }
 
-// recall has other hosts send here again, while the new process gives on what still comes to it.
-func (g *giving) recall(pass, open func() error) {
+// recallPair has other hosts send here again, while the new process gives on what still comes to it.
+func (g *giving) recallPair(pass, open, _ func() error) {
 	ctx := context.Background()
 	for range 2 { // what waits there goes on behind what had come here
 		if g.unfit || g.round(ctx, pass) != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ type standing struct {
 	workers int
 	began   chan struct{}           // closed when board is known
 	early   map[string]wire.Section // states of ports whose bindings have not come
+	pulses  []uint64                // of the workers, as of when they last moved
+	beaten  []bool                  // which have since they all had
 }
 
 // standBy has everything that the process at the other end of the socket has, and when that
@@ -42,7 +45,7 @@ func (h *host) standBy(ctx context.Context, fd int) error {
 	}
 	err = (&handover.Standby{
 		Conn: conn, Begin: t.begin, Told: t.tell, Put: t.put, Drop: t.drop, Rules: t.rules, Dead: t.dead, Watch: t.watch,
-		Silence: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill,
+		Moved: t.moves, Still: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill,
 	}).Run()
 	switch {
 	case errors.Is(err, handover.ErrOrphaned) && h.agent != nil:
@@ -154,6 +157,27 @@ func (t *standing) dead() bool {
 	return true
 }
 
+// moves reports whether all workers of the other process have done something since it last did.
+func (t *standing) moves() bool {
+	b := t.board.Load()
+	if b == nil {
+		return true // there are none yet
+	}
+	if t.pulses == nil {
+		t.pulses, t.beaten = make([]uint64, t.workers), make([]bool, t.workers)
+	}
+	for i := range t.pulses {
+		now := b.Pulse(i).Load()
+		t.beaten[i] = t.beaten[i] || now != t.pulses[i]
+		t.pulses[i] = now
+	}
+	if slices.Contains(t.beaten, false) {
+		return false
+	}
+	clear(t.beaten)
+	return true
+}
+
 // watch waits for that. Of a process that dies before it has told of its workers the end of its
 // socket tells.
 func (t *standing) watch(stop <-chan struct{}) {
@@ -163,19 +187,22 @@ func (t *standing) watch(stop <-chan struct{}) {
 	case <-t.began:
 	}
 	const look = 100 * time.Millisecond
-	for b := t.board.Load(); !t.dead(); {
+	b := t.board.Load()
+	for i := 0; i < t.workers; {
 		select {
 		case <-stop:
 			return
 		default:
-			b.Wait(0, look)
+			if b.Wait(i, look).Holder == 0 {
+				i++
+			}
 		}
 	}
 }
 
 // kill ends the other process, which is stuck.
 func (t *standing) kill() {
-	t.h.loggers.root.Error("the process that forwards is stuck: it is killed", "silent_for", t.h.settings.Watchdog)
+	t.h.loggers.root.Error("the process that forwards is stuck: it is killed", "watchdog", t.h.settings.Watchdog)
 	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
 }
 

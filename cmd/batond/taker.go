@@ -61,7 +61,7 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	log := h.loggers.root
 	log.Info("taking over", "from", from.Program)
 	err = (&handover.Taker{
-		Conn: t.conn, Begin: t.begin, Told: t.tell, Counted: t.counted, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, End: t.end,
+		Conn: t.conn, Begin: t.begin, Told: t.tell, Counted: t.counted, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, Leave: t.leave, End: t.end,
 		Alive: t.stuck,
 	}).Run()
 	switch {
@@ -205,6 +205,16 @@ func (t *taking) stuck() error {
 	return nil
 }
 
+// moved reports whether each worker has done something between two looks, or sleeps.
+func moved(last, now []worker.Beat) bool {
+	for i := range last {
+		if !now[i].Idle && now[i].Epoch == last[i].Epoch {
+			return false
+		}
+	}
+	return true
+}
+
 func (t *taking) running(name string) int { return t.ports[name].device.Running() }
 
 func (t *taking) steer() error {
@@ -224,6 +234,14 @@ func (t *taking) pass() error {
 func (t *taking) open() error {
 	t.valve.Open()
 	return t.link.Inbox().Err()
+}
+
+// leave gives up what steer brought, and returns when this process' NIC has no more of it.
+func (t *taking) leave() error {
+	if err := t.h.under.take(1 - t.h.under.which); err != nil { // a VF's filter is its owner's to change
+		return err
+	}
+	return t.h.drain(t.ctx)
 }
 
 // end makes all that was taken the process' own.

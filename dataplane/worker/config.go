@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"baton/dataplane/buf"
@@ -18,6 +19,7 @@ const (
 	DefaultPunts    = 256                    // frames
 	DefaultHandoffs = 1024                   // packets: 32 bursts for one worker's turn of a few microseconds
 	MaxWorkers      = 64
+	PulseEvery      = 100 * time.Millisecond // see Config.Pulse
 	MaxPorts        = 1024
 	MaxQueues       = 64 // of one port; a power of two
 )
@@ -50,6 +52,10 @@ type Config struct {
 	// returns when it has let go of all: a lease of life (upgrade/lease) is held so. nil: nothing is
 	// called; not with Unlocked.
 	Thread func(worker int) (end func(), err error)
+
+	// Pulse is where each worker counts its iterations, for another process to see that it lives;
+	// it then sleeps for PulseEvery at the most. nil: nowhere.
+	Pulse func(worker int) *atomic.Uint64
 
 	Punts    int // frames that may wait for the control plane
 	Handoffs int // packets that may wait between two workers, rounded up to a power of two

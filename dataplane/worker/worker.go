@@ -40,6 +40,7 @@ type Worker struct {
 	id, cpu int
 	tid     atomic.Int64 // of its thread; 0: not known
 	pool    *Pool
+	pulse   *atomic.Uint64 // Config.Pulse's; nil: none
 	waker   *waker
 	done    chan struct{}
 	thread  chan error // one: of Config.Thread
@@ -111,6 +112,9 @@ func newWorker(p *Pool, id int) (*Worker, error) {
 	}
 	if len(p.cfg.CPUs) > 0 {
 		w.cpu = p.cfg.CPUs[id]
+	}
+	if p.cfg.Pulse != nil {
+		w.pulse = p.cfg.Pulse(id)
 	}
 	return w, nil
 }
@@ -216,6 +220,9 @@ func endurance(busy, least, most uint64) uint64 { return min(max(busy, least), m
 // held any more. It returns false when the worker is to end.
 func (w *Worker) begin() bool {
 	w.epoch.Store(w.epoch.Load() + 1)
+	if w.pulse != nil {
+		w.pulse.Add(1)
+	}
 	lay := w.pool.layout.Load()
 	if lay != w.lay {
 		w.settle(lay)
@@ -381,6 +388,9 @@ func (w *Worker) sleep() {
 	}
 	if w.unswept > 0 && (limit < 0 || limit > sweepSleep) {
 		limit = sweepSleep
+	}
+	if w.pulse != nil && (limit < 0 || limit > PulseEvery) {
+		limit = PulseEvery
 	}
 	w.state.Store(stateAsleep)
 	// Who gives the worker something after this sees that it sleeps, and wakes it;

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 
@@ -66,6 +67,39 @@ func TestUpgradeAbort(t *testing.T) {
 			checkStreamsCounted(t, r)
 		})
 	}
+}
+
+// TestUpgradeAbortSteer calls upgrades off when the wire's traffic has been sent to the new
+// process: it comes back, and nothing is lost.
+func TestUpgradeAbortSteer(t *testing.T) {
+	r := newHandRig(t, handConfig{})
+	r.flow()
+	for hit, try := 0, 0; hit < 3; try++ {
+		if try == 30 {
+			t.Fatalf("of %d upgrades %d were called off in the step steer: want 3", try, hit)
+		}
+		must(t, r.h1.API.StartUpgrade(t.Context(), hostapi.UpgradeRequest{}))
+		for phase := ""; phase != "steer" && phase != "commit" && phase != "done"; {
+			if v, err := r.h1.API.Upgrade(t.Context()); err == nil {
+				phase = v.Phase
+			}
+		}
+		_ = r.h1.API.AbortUpgrade(t.Context()) // it may be too late
+		switch v := r.ended(); {
+		case v.State != hostapi.UpgradeRolledBack:
+			if v.PID != r.h1.Proc.Pid() {
+				must(t, r.h1.Adopt(v.PID))
+			}
+		case !strings.Contains(v.Error, "after port"):
+			hit++
+		}
+		must(t, r.h1.WaitPorts(r.ports...))
+		eachMore(r.streams, 50)
+	}
+	r.sessions()
+	r.whole()
+	checkBooks(t, r.h1, r.h2)
+	checkStreamsCounted(t, r)
 }
 
 // TestUpgradeNewDies ends or stops the new process while it has some of the ports: the old one

@@ -24,9 +24,6 @@ const (
 	detachLimit = 2 * time.Second
 )
 
-// watchEvery is how often a taker that waits is asked whether it is well.
-const watchEvery = 50 * time.Millisecond
-
 // Port is one that is given away.
 type Port struct {
 	Name string
@@ -57,9 +54,9 @@ type Giver struct {
 	// on what had come to the taker by the last round's end.
 	Drained func(ctx context.Context, pass func() error) error
 	// Recall brings the wire's traffic back while the taker still takes it, and returns when none
-	// comes there any more, or the taker does not answer; nil: it is not needed. open lets go on all
-	// that waits at the taker.
-	Recall func(pass, open func() error)
+	// comes there any more, or the taker does not answer. open lets go on all that waits at the taker,
+	// leave has it give the traffic up.
+	Recall func(pass, open, leave func() error)
 	// Counted gets what the taker counted while it had ports, when all is taken back; nil: nobody
 	// wants to know.
 	Counted func(told json.RawMessage)
@@ -308,29 +305,6 @@ func (g *Giver) move(p *Port) error {
 	return err
 }
 
-// watch waits, and asks the taker meanwhile whether it is well.
-//
-//	error: it is not, or gives no answer; ctx has ended
-func (g *Giver) watch(ctx context.Context, wait time.Duration) error {
-	for until := time.Now().Add(wait); ; {
-		left := time.Until(until)
-		if left <= 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(min(left, watchEvery)):
-		}
-		if _, err := g.ask(step{Step: stepBeat}, beatLimit); err != nil {
-			return err
-		}
-		if err := g.Check(); err != nil {
-			return err
-		}
-	}
-}
-
 func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -368,6 +342,9 @@ func (g *Giver) commit(ctx context.Context) (map[string]PortReport, error) {
 // pass has the taker let go on what had come to it by the last one, open all.
 func (g *Giver) pass() error { return g.done(stepPass) }
 func (g *Giver) open() error { return g.done(stepOpen) }
+
+// leave has the taker give the wire's traffic up.
+func (g *Giver) leave() error { return g.done(stepLeave) }
 
 func (g *Giver) done(name string) error {
 	_, err := g.ask(step{Step: name}, stepLimit)

@@ -153,6 +153,7 @@ func newUpgrade(t *testing.T, guests int) *upgrade {
 		Told:  func() (json.RawMessage, error) { return json.RawMessage(`"here"`), u.faults.here("told", "") },
 		Pass:  func() error { u.passes.Add(1); return u.faults.here("pass", "") },
 		Open:  func() error { u.opens.Add(1); return u.faults.here("open", "") },
+		Leave: func() error { u.steered.Store(false); return u.faults.here("leave", "") },
 		End:   func([]wire.Section) error { u.ended = true; return u.faults.here("commit", "") },
 	}
 	return u
@@ -164,14 +165,14 @@ func (u *upgrade) drained(_ context.Context, pass func() error) error {
 }
 
 // recall wants the taker to have all ports still.
-func (u *upgrade) recall(pass, open func() error) {
+func (u *upgrade) recall(pass, open, leave func() error) {
 	u.recalled = u.passes.Load() + u.opens.Load()
 	for i := range u.h.Guests {
 		if got := u.h.Owner(i); got != 1 {
 			u.t.Errorf("guest %d is of side %d when the traffic is called back, want 1", i, got)
 		}
 	}
-	_ = errors.Join(pass(), open()) // a taker that is gone does not answer
+	_ = errors.Join(pass(), open(), leave()) // a taker that is gone does not answer
 }
 
 // run is a hand-over to its end.

@@ -13,7 +13,7 @@ const (
 	stepPut   = "put"   // a port, or its new state
 	stepDrop  = "drop"  // a port is gone
 	stepRules = "rules" // all of them
-	stepBeat  = "beat"  // the workers move; a giver asks for it
+	stepBeat  = "beat"  // a sign of life; a giver asks for one
 )
 
 // Keeper keeps a standby, a process that has all it needs to go on when this one dies:
@@ -25,7 +25,8 @@ const (
 //	  | drop, rules; beat                   > |
 //	  | abort                               > |  when the keeper ends as it should
 //
-// Each is answered. A standby that hears nothing for long ends the keeper and takes over.
+// Each is answered. A standby that hears nothing for long, or sees the workers stand still, ends
+// the keeper and takes over.
 //
 //	conc: one goroutine
 type Keeper struct{ g Giver }
@@ -79,7 +80,7 @@ func (k *Keeper) Rules(all wire.Section) error {
 	return k.do(step{Step: stepRules}, prepareLimit, all)
 }
 
-// Beat says that the workers move. It comes at least each BeatEvery.
+// Beat says that there is nothing to say. It comes at least each BeatEvery.
 func (k *Keeper) Beat() error { return k.do(step{Step: stepBeat}, keepLimit) }
 
 // End says that this process ends as it should: the standby ends too.

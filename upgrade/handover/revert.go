@@ -8,8 +8,8 @@ import (
 // revert takes everything back.
 func (g *Giver) revert() error {
 	var errs []error
-	if g.steered && !g.deaf && g.Recall != nil {
-		g.Recall(g.pass, g.open)
+	if g.steered && !g.deaf {
+		g.Recall(g.pass, g.open, g.leave)
 	}
 	polite := !g.deaf
 	for i := len(g.gone) - 1; i >= 0 && polite; i-- {

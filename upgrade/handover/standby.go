@@ -25,11 +25,15 @@ type Standby struct {
 	// returns when that may be so, and at the latest when stop is closed.
 	Dead  func() bool
 	Watch func(stop <-chan struct{})
-	// Silence is how long the keeper may be silent before Kill ends it: it is stuck.
-	Silence time.Duration
-	Kill    func()
+	// Moved reports whether all the keeper's threads that touch rings have done something since
+	// it last did. Still is how long they may not before Kill ends the keeper: it is stuck. A keeper
+	// whose threads move may be silent for patience times as long.
+	Moved func() bool
+	Still time.Duration
+	Kill  func()
 
 	waiting []wire.Section
+	moved   time.Time // when Moved last was so
 }
 
 // Run stands by until the keeper is dead or ends as it should.
@@ -37,6 +41,7 @@ type Standby struct {
 //	error: ErrOrphaned: its workers are dead for certain, and all is this process';
 //	ErrCalledOff: nothing is
 func (s *Standby) Run() error {
+	s.moved = time.Now()
 	stop := make(chan struct{})
 	seen := make(chan struct{})
 	go func() {
@@ -44,7 +49,7 @@ func (s *Standby) Run() error {
 		s.Watch(stop)
 		_ = s.Conn.SetDeadline(time.Unix(1, 0)) // wakes Receive; a closed one needs it not
 	}()
-	err := s.run(seen)
+	err := s.run()
 	close(stop)
 	<-seen
 	for i := range s.waiting {
@@ -53,16 +58,8 @@ func (s *Standby) Run() error {
 	return err
 }
 
-func (s *Standby) run(seen <-chan struct{}) error {
+func (s *Standby) run() error {
 	for {
-		select {
-		case <-seen: // a deadline that was set later hides that
-		default:
-			_ = s.Conn.SetDeadline(time.Now().Add(s.Silence))
-		}
-		if s.Dead() {
-			return ErrOrphaned
-		}
 		sec, err := s.receive()
 		if err != nil {
 			return s.end(err)
@@ -84,7 +81,7 @@ func (s *Standby) run(seen <-chan struct{}) error {
 		if err != nil {
 			answer.Error = err.Error()
 		}
-		_ = s.Conn.SetDeadline(time.Now().Add(s.Silence))
+		_ = s.Conn.SetDeadline(time.Now().Add(patience * s.Still))
 		if err := send(s.Conn, answer); err != nil {
 			return s.end(err)
 		}
@@ -97,18 +94,32 @@ func (s *Standby) run(seen <-chan struct{}) error {
 	}
 }
 
-// lastLook is how long a keeper that seems silent is listened to once more: it may be this
-// process that had no CPU, and what it has not heard lies in the socket.
-const lastLook = BeatEvery
+// patience is how much longer a keeper may be silent than its threads may stand still: what is
+// silent may be short of CPU, or be told to make a thousand ports, while packets pass.
+const patience = 10
 
-// receive waits for a section until the keeper counts as stuck.
+// receive waits for a section until the keeper is dead or counts as stuck; then the error is that
+// of a deadline. What lies in the socket comes first, however late this process looks.
 func (s *Standby) receive() (wire.Section, error) {
-	sec, err := s.Conn.Receive()
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || s.Dead() {
-		return sec, err
+	for heard := time.Now(); ; {
+		now := time.Now()
+		if s.Moved() {
+			s.moved = now
+		}
+		_ = s.Conn.SetDeadline(now.Add(min(BeatEvery, s.Still/4)))
+		// Looked at now: the deadline may just have hidden Watch's.
+		if s.Dead() || now.Sub(s.moved) > s.Still || now.Sub(heard) > patience*s.Still {
+			return wire.Section{}, os.ErrDeadlineExceeded
+		}
+		err := s.Conn.Await()
+		if err == nil {
+			_ = s.Conn.SetDeadline(time.Now().Add(patience * s.Still))
+			return s.Conn.Receive()
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return wire.Section{}, err
+		}
 	}
-	_ = s.Conn.SetDeadline(time.Now().Add(lastLook))
-	return s.Conn.Receive()
 }
 
 // end makes sure that the keeper is dead.

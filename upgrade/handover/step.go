@@ -34,6 +34,7 @@ const (
 	stepSteer   = "steer"
 	stepPass    = "pass"
 	stepOpen    = "open"
+	stepLeave   = "leave" // what steer brought
 	stepCommit  = "commit"
 	stepAbort   = "abort"
 )

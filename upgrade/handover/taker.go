@@ -28,6 +28,8 @@ type Taker struct {
 	// Steer brings the wire's traffic to this process, where it waits until Open. Pass lets go on
 	// what waited there at the last Pass.
 	Steer, Pass, Open func() error
+	// Leave gives the wire's traffic up, and returns when all that came here has been given on.
+	Leave func() error
 	// End gets what the giver ended with, and makes all that was taken the process' own.
 	End func([]wire.Section) error
 
@@ -117,6 +119,8 @@ func (t *Taker) do(s, answer *step) error {
 		}
 		answer.Ports = t.report(reportLimit)
 		return nil
+	case stepLeave:
+		return t.Leave()
 	case stepCommit:
 		return t.End(t.take())
 	case stepAbort:

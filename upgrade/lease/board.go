@@ -25,11 +25,12 @@ type cell struct {
 }
 
 const (
-	cellSize = int(unsafe.Sizeof(cell{}))
-	size     = Words*cellSize + 8*Marks
+	cellSize  = int(unsafe.Sizeof(cell{}))
+	pulseSize = 64
+	size      = Words*(cellSize+pulseSize) + 8*Marks
 )
 
-// Board is shared memory with leases and marks.
+// Board is shared memory with leases, the pulses of those who hold them, and marks.
 //
 //	conc: safe
 type Board struct {
@@ -38,7 +39,7 @@ type Board struct {
 }
 
 // ErrSize is the error of Open for a file that is no board.
-var ErrSize = errors.New("lease: the file does not have a board's size")
+var ErrSize = errors.New("lease: the file does not have a board's size: it is of another version")
 
 // New makes a board in memory. It has a file, which other processes Open.
 func New() (*Board, error) {
@@ -87,6 +88,14 @@ func (b *Board) File() *os.File { return b.file }
 
 // Close unmaps the board. No lease of it may be held by this process.
 func (b *Board) Close() error { return errors.Join(unix.Munmap(b.mem), b.file.Close()) }
+
+// Pulse is a word in which the holder of lease i counts what it does: while that goes on it is not
+// stuck. It is valid until Close.
+func (b *Board) Pulse(i int) *atomic.Uint64 {
+	at := Words*cellSize + i*pulseSize
+	// SAFETY: i < Words is checked by the slice; the page lives until Close, and is aligned.
+	return (*atomic.Uint64)(unsafe.Pointer(&b.mem[:Words*(cellSize+pulseSize)][at : at+8][0]))
+}
 
 func (b *Board) cell(i int) *cell {
 	// SAFETY: i < Words is checked by the slice; the page lives until Close, and cells, whose

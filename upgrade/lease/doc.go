@@ -15,6 +15,8 @@
 // kernel marks it, and only one of those who compete for a dead or a free word takes it. A
 // thread that is alive but stuck keeps what it holds: to end it is another's business.
 //
+// Each lease has a pulse beside it, by which others see that its holder is not stuck.
+//
 // Behind the leases a Board has marks, by which the one who goes on knows whether its copy of what
 // the dead one kept is the last.
 //

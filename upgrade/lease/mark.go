@@ -20,7 +20,7 @@ const busy = 1
 
 // Mark is mark i, 0 <= i < Marks. It is valid until Close.
 func (b *Board) Mark(i int) Mark {
-	at := Words*cellSize + 8*i
+	at := Words*(cellSize+pulseSize) + 8*i
 	// SAFETY: i < Marks is checked by the slice; the page lives until Close, and is aligned.
 	return Mark{(*atomic.Uint64)(unsafe.Pointer(&b.mem[at : at+8][0]))}
 }

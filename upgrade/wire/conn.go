@@ -67,6 +67,25 @@ func (c *Conn) Send(s Section) error {
 	return nil
 }
 
+// Await waits until there is something to Receive, the end of the connection too, and takes nothing
+// of it: a deadline that passes in Receive may leave half a section taken.
+//
+//	error: the deadline's; the connection's
+func (c *Conn) Await() error {
+	raw, err := c.c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		for {
+			_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+}
+
 // Receive takes the next section, whose descriptors are the caller's from then on.
 //
 //	error: io.EOF, if the peer closed between two sections; ErrFormat; the connection's.

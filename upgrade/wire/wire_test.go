@@ -142,6 +142,47 @@ func TestSections(t *testing.T) {
 	}
 }
 
+// Await tells that something is there, or that the peer has gone, and takes nothing.
+func TestAwait(t *testing.T) {
+	a, b := pair(t)
+	if err := b.SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Await(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("nothing is there: %v", err)
+	}
+	if err := b.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	fd := numbered(t, 7)
+	want := wire.Section{Tag: wire.Tag{Kind: 3, Version: 1}, Payload: bytes.Repeat([]byte("x"), 300_000), Files: []int{fd}}
+	go func() {
+		if err := a.Send(want); err != nil {
+			t.Error(err)
+		}
+		a.Close()
+	}()
+	for range 3 {
+		if err := b.Await(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	if !bytes.Equal(got.Payload, want.Payload) || len(got.Files) != 1 || numberOf(t, got.Files[0]) != 7 {
+		t.Errorf("%d bytes and %d descriptors came", len(got.Payload), len(got.Files))
+	}
+	if err := b.Await(); err != nil {
+		t.Errorf("the peer has gone: %v", err)
+	}
+	if _, err := b.Receive(); err != io.EOF {
+		t.Errorf("the peer has gone: %v", err)
+	}
+}
+
 func TestSections_limits(t *testing.T) {
 	a, _ := pair(t)
 	if err := a.Send(wire.Section{Payload: make([]byte, wire.MaxPayload+1)}); err == nil {
