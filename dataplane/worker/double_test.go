@@ -347,7 +347,7 @@ func (l *lab) quiet(ports ...*double) {
 		return true
 	})
 	l.Quiesce() // what was taken has been handed over
-	l.flush()   // what was handed over has been sent
+	l.Flush()   // what was handed over has been sent
 	if n := l.Parcels(); n != 0 {
 		l.t.Errorf("%d parcels in a quiet pool", n)
 	}

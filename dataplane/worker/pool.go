@@ -218,7 +218,7 @@ func (p *Pool) RemovePort(name string) error {
 	next.slots[at] = slot{}
 	delete(next.names, name)
 	p.publish(next)
-	p.flush() // parcels that name the slot, as source or destination
+	p.Flush() // parcels that name the slot, as source or destination
 	p.retire(&now.slots[at], int(at))
 	return nil
 }
@@ -269,9 +269,9 @@ func (p *Pool) Quiesce() {
 	_ = p.passed(context.Background(), 1, false) // the background never ends
 }
 
-// flush returns when all parcels that were handed over before it was called are
+// Flush returns when all parcels that were handed over before it was called are
 // sent or counted: each worker has done a whole iteration, or sleeps and has none.
-func (p *Pool) flush() { _ = p.passed(context.Background(), 2, true) }
+func (p *Pool) Flush() { _ = p.passed(context.Background(), 2, true) }
 
 // passed waits until every worker has begun num more iterations, or holds
 // nothing; with parcels, the ones that wait for a worker count as held by it.

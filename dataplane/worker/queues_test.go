@@ -144,7 +144,7 @@ func TestQueuesComeAndGo(t *testing.T) {
 			q.off.Store(set>>i&1 == 0)
 		}
 		l.Quiesce()
-		l.flush() // what was decided by the old set has been sent
+		l.Flush() // what was decided by the old set has been sent
 		count := func() (n int) {
 			got.mu.Lock()
 			defer got.mu.Unlock()

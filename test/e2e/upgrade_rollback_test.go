@@ -84,7 +84,7 @@ func TestUpgradeAbortSteer(t *testing.T) {
 				phase = v.Phase
 			}
 		}
-		_ = r.h1.API.AbortUpgrade(t.Context()) // it may be too late
+		_ = r.h1.API.AbortUpgrade(t.Context(), "") // it may be too late
 		switch v := r.ended(); {
 		case v.State != hostapi.UpgradeRolledBack:
 			if v.PID != r.h1.Proc.Pid() {

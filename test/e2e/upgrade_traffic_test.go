@@ -13,9 +13,9 @@ import (
 // emulated CPUs on two cores no time for the pings. The window keeps all that it has under way in
 // deepRings: where nothing else fails, nothing is lost.
 const (
-	trafficCard       = 0      // of bulk TCP
-	pingCard          = 1      // of pings, which wait for nobody else's frames
-	trafficRate       = 1250e3 // of a connection, bytes a second
+	trafficCard       = 0     // of bulk TCP
+	pingCard          = 1     // of pings, which wait for nobody else's frames
+	trafficRate       = 400e3 // of a connection, bytes a second
 	trafficWindow     = 256 << 10
 	trafficLimit      = 5 * time.Minute
 	endOfPings        = "/end-of-pings"

@@ -220,7 +220,10 @@ func (g *Gate) Give() error {
 	g.state.Store(stateAway)
 	g.link.quiet.Quiesce() // no worker gives packets to the device any more
 	g.device.Suspend()
-	g.link.quiet.Quiesce() // what the last burst left for the next poll, as a NIC does, is sent
+	// What they took from it last is sent, or in a ring to the other process, where the guest's next
+	// packets wait for it: what one worker had handed to another, and what the last burst left for the
+	// next poll, as to a NIC.
+	g.link.quiet.Flush()
 	g.baton.pass(g.link.side.Other(), g.device.Words(), last)
 	g.listen(false)
 	return nil

@@ -10,10 +10,18 @@ import (
 )
 
 // late is a worker that is in the middle of something whenever it is waited for, and ends it then.
-type late struct{ end func() }
+type late struct {
+	end, flush func()
+}
 
-// Quiesce implements port.Quiescer.
+// Quiesce and Flush implement Workers.
 func (l *late) Quiesce() { l.end() }
+
+func (l *late) Flush() {
+	if l.flush != nil {
+		l.flush()
+	}
+}
 
 // still is a device that stands still or does not.
 type still struct {
@@ -46,7 +54,7 @@ func ends(t *testing.T, side Side, w *late) (its, other *Link) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close() })
-	return NewLink(a, side, w), NewLink(a, side.Other(), &late{func() {}})
+	return NewLink(a, side, w), NewLink(a, side.Other(), &late{end: func() {}})
 }
 
 // waker is a worker's that polls all the time.
@@ -81,17 +89,15 @@ func TestGive_waitsForWorkers(t *testing.T) {
 	g := polled(t, l, d)
 	var v buf.Vec
 	v[0] = frame(t, c, 60)
-	begun, took, sent := true, 0, false // when it looked, the port was here
+	begun, took := true, 0 // when it looked, the port was here
 	w.end = func() {
-		if g.state.Load() != stateAway {
-			return
-		}
-		if begun && !d.stands { // one that stands still takes nothing
+		if begun && g.state.Load() == stateAway && !d.stands { // one that stands still takes nothing
 			took = g.queues[0].put(c, &v, 1, stateDirect)
+			begun = false
 		}
-		begun = false
-		sent = sent || d.stands && g.Have()
 	}
+	sent := false
+	w.flush = func() { sent = d.stands && g.Have() }
 	if err := g.Give(); err != nil {
 		t.Fatal(err)
 	}

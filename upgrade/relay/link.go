@@ -8,13 +8,21 @@ import (
 	"baton/dataplane/port"
 )
 
+// Workers are those of a process.
+type Workers interface {
+	port.Quiescer
+	// Flush returns when all that workers had handed to one another has been sent, and what a device
+	// sends with the next poll, too.
+	Flush()
+}
+
 // Link is one process' end of an Area.
 //
 //	conc: safe
 type Link struct {
 	area  *Area
 	side  Side
-	quiet port.Quiescer
+	quiet Workers
 	inbox *Inbox
 
 	gates []atomic.Pointer[Gate] // by number; nil: none
@@ -25,7 +33,7 @@ type Link struct {
 
 // NewLink is the end of a process on side, whose workers quiet waits for. Its Inbox must be
 // among the workers' ports before any gate is.
-func NewLink(a *Area, side Side, quiet port.Quiescer) *Link {
+func NewLink(a *Area, side Side, quiet Workers) *Link {
 	l := &Link{area: a, side: side, quiet: quiet, lanes: map[port.Waker]int{}, gates: make([]atomic.Pointer[Gate], a.shape.Ports)}
 	l.inbox = newInbox(l)
 	return l
