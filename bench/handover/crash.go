@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,7 @@ func Crash(ctx context.Context, o Options) (h *report.Handover, err error) {
 		h.Plots.Interruptions = append(h.Plots.Interruptions, float64(first-killed)/1e3)
 	}
 	h.Interruption = report.SpreadOf(h.Plots.Interruptions)
+	r.span(h, "not all VMs get packets", killed, slices.Max(r.load.run.first))
 	return h, nil
 }
 

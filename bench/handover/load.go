@@ -174,7 +174,7 @@ func (l *load) begin() {
 	l.run = &passage{start: start, first: make([]time.Duration, len(l.guests))}
 	l.mark.Store(0)
 	for i, f := range l.flows {
-		f.sent, f.track, f.late = 0, Track{}, nil
+		f.sent, f.track, f.late = 0, Track{Interval: f.interval}, nil
 		f.next = start + f.interval*time.Duration(i)/time.Duration(len(l.flows))
 	}
 }
@@ -305,7 +305,7 @@ func place(n int) string {
 func (l *load) gaps() report.Spread {
 	var all []float64
 	for _, f := range l.flows {
-		all = append(all, float64(f.track.Excess(f.interval))/1e3)
+		all = append(all, float64(f.track.Excess())/1e3)
 	}
 	return report.SpreadOf(all)
 }

@@ -105,6 +105,7 @@ type rig struct {
 	batond *batond
 	load   *load
 	guests []*guest.Guest
+	still  *report.GapCounts // of the undisturbed run
 }
 
 // setUp starts everything and lets the load run for a while, so that all flows are known.
@@ -203,12 +204,16 @@ func Upgrade(ctx context.Context, o Options) (h *report.Handover, err error) {
 		return nil, err
 	}
 	var v hostapi.Upgrade
+	var moves moving
 	err = r.window(ctx, h, func() (err error) {
-		v, err = r.upgrade(ctx, h)
+		v, moves, err = r.upgrade(ctx, h)
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if moves.to != 0 {
+		r.span(h, "ports move", moves.from, moves.to)
 	}
 	h.TotalS, h.RolledBack, h.Plots.Error = v.TotalS, v.State != hostapi.UpgradeDone, v.Error
 	for _, p := range v.Ports {
@@ -236,7 +241,7 @@ func (r *rig) undisturbed(h *report.Handover) error {
 	u := &h.Plots.Undisturbed
 	u.Seconds = length.Seconds()
 	u.Offered, _, u.Lost, u.Duplicated, u.Reordered = r.load.sums()
-	h.UndisturbedGap = r.load.gaps()
+	h.UndisturbedGap, r.still = r.load.gaps(), r.load.gapCounts()
 	return nil
 }
 
@@ -267,7 +272,7 @@ func (r *rig) window(ctx context.Context, h *report.Handover, happen func() erro
 	h.Plots.Begin, h.Plots.End = float64(begin-p.start)/1e6, float64(end-p.start)/1e6
 	h.Plots.Offered, h.Plots.Came = p.offered, p.came
 	h.Offered, h.Delivered, h.Lost, h.Duplicated, h.Reordered = r.load.sums()
-	h.ReceiverGap = r.load.gaps()
+	h.ReceiverGap, h.Gaps = r.load.gaps(), report.GapRows(r.still, r.load.gapCounts())
 	lines := r.load.faults()
 	for _, line := range lines[:min(notes, len(lines))] {
 		fmt.Fprintf(r.o.Log, "baton-bench: %s\n", line)
@@ -293,22 +298,25 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// upgrade has the host upgraded, and watches both processes' memory.
+// upgrade has the host upgraded, and watches both processes' memory and when ports move.
 //
 //	error: it did not begin, or nobody answers any more
-func (r *rig) upgrade(ctx context.Context, h *report.Handover) (v hostapi.Upgrade, err error) {
+func (r *rig) upgrade(ctx context.Context, h *report.Handover) (v hostapi.Upgrade, moves moving, err error) {
 	d := r.batond
+	moves.from = r.load.now()
 	if err := d.api.StartUpgrade(ctx, hostapi.UpgradeRequest{}); err != nil {
-		return v, err
+		return v, moves, err
 	}
 	old := d.pid
 	err = d.until("the upgrade's end", func(ctx context.Context) (bool, error) {
 		h.Memory = larger(h.Memory, old, childOf(old))
+		asked := r.load.now()
 		now, err := d.api.Upgrade(ctx)
 		if err != nil { // one process follows the other
 			return false, nil
 		}
 		v = now
+		moves.look(&v, asked, r.load.now())
 		return v.State != hostapi.UpgradeRunning, nil
 	})
 	if err == nil && v.PID != old {
@@ -318,5 +326,5 @@ func (r *rig) upgrade(ctx context.Context, h *report.Handover) (v hostapi.Upgrad
 		}
 		err = errors.Join(err, d.adopt(v.PID))
 	}
-	return v, err
+	return v, moves, err
 }

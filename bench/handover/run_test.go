@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"baton/bench/report"
 )
 
 // buildBatond builds the program under test, once.
@@ -49,9 +51,23 @@ func TestUpgrade(t *testing.T) {
 	if u := h.Plots.Undisturbed; u.Offered == 0 || u.Lost+u.Duplicated+u.Reordered > 0 {
 		t.Errorf("undisturbed: %+v", u)
 	}
+	s, p := h.Plots.Span, &h.Plots
+	if s.Name == "" || s.From < p.Begin || s.From > s.To || s.To > p.End || !sameGaps(h) {
+		t.Errorf("ports moved in %+v of %v to %v; gaps %+v", s, p.Begin, p.End, h.Gaps)
+	}
 	if len(h.Plots.Interruptions) != o.VMs || len(h.Memory) != 2 || h.Memory[0].RSS == 0 || h.Memory[1].RSS == 0 {
 		t.Errorf("interruptions %v, memory %+v", h.Plots.Interruptions, h.Memory)
 	}
+}
+
+// sameGaps says whether each packet but the first of a flow has ended a gap, in both runs.
+func sameGaps(h *report.Handover) bool {
+	var still, happened uint64
+	for _, g := range h.Gaps {
+		still, happened = still+g.Undisturbed, happened+g.Gaps
+	}
+	flows := uint64(3 * h.VMs)
+	return still == h.Plots.Undisturbed.Offered-flows && happened == h.Delivered-flows
 }
 
 // A batond that is killed has a successor: all VMs get packets again, each once and in order,
@@ -64,6 +80,9 @@ func TestCrash(t *testing.T) {
 	h, err := Crash(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s := h.Plots.Span; s.From < h.Plots.Begin || s.To <= s.From || len(h.Gaps) == 0 {
+		t.Errorf("VMs got no packets in %+v; gaps %+v", s, h.Gaps)
 	}
 	if h.Offered == 0 || h.Lost == h.Offered || h.Duplicated+h.Reordered > 0 || len(h.Plots.Interruptions) != o.VMs || len(h.Memory) != 2 {
 		t.Errorf("%+v", h)

@@ -1,15 +1,23 @@
 package handover
 
-import "time"
+import (
+	"time"
+
+	"baton/bench/report"
+)
 
 // Track is what came of one flow, whose packets are numbered from 0 on.
 //
 //	conc: one goroutine
 type Track struct {
-	Delivered  uint64        // different packets
-	Duplicated uint64        // that came again
-	Reordered  uint64        // that came after one with a higher number
-	Gap        time.Duration // the longest time between two arrivals; 0 with less than two
+	Delivered  uint64           // different packets
+	Duplicated uint64           // that came again
+	Reordered  uint64           // that came after one with a higher number
+	Gap        time.Duration    // the longest time between two arrivals; 0 with less than two
+	Gaps       report.GapCounts // all of them, beyond Interval
+
+	// Interval is the flow's pace, the time between two packets; set before the first one.
+	Interval time.Duration
 
 	seen  []uint64 // a bit a number
 	next  uint64   // the highest number so far, plus 1
@@ -30,6 +38,7 @@ func (t *Track) Take(number uint64, now time.Duration) (ok bool) {
 	}
 	if t.begun {
 		t.Gap = max(t.Gap, now-t.last)
+		t.Gaps.Count(now - t.last - t.Interval)
 	}
 	t.begun, t.last = true, now
 	word, bit := number/64, uint64(1)<<(number%64)
@@ -63,4 +72,4 @@ func (t *Track) Missing(sent uint64, limit int) (numbers []uint64) {
 }
 
 // Excess is the longest time without a packet beyond what the flow's own pace explains.
-func (t *Track) Excess(interval time.Duration) time.Duration { return max(0, t.Gap-interval) }
+func (t *Track) Excess() time.Duration { return max(0, t.Gap-t.Interval) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"baton/bench/handover"
+	"baton/bench/report"
 )
 
 func TestTrack(t *testing.T) {
@@ -53,12 +54,19 @@ func TestTrack_gap(t *testing.T) {
 		"late once":           {[]time.Duration{0, 2 * ms, 9 * ms, 9 * ms, 10 * ms}, 5 * ms},
 		"the first is no gap": {[]time.Duration{50 * ms, 52 * ms}, 0},
 	} {
-		var track handover.Track
+		track := handover.Track{Interval: 2 * ms}
 		for i, at := range c.arrivals {
 			track.Take(uint64(i), at)
 		}
-		if got := track.Excess(2 * ms); got != c.want {
+		if got := track.Excess(); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+		var want report.GapCounts
+		for i := range max(0, len(c.arrivals)-1) {
+			want.Count(c.arrivals[i+1] - c.arrivals[i] - 2*ms)
+		}
+		if track.Gaps != want {
+			t.Errorf("%s: gaps %v, want %v", name, track.Gaps, want)
 		}
 	}
 }

@@ -46,6 +46,7 @@ type Handover struct {
 
 	Memory         []ProcessMemory `json:"memory"`             // while both run: who gives, who takes
 	UndisturbedGap Spread          `json:"undisturbed_gap_us"` // ReceiverGap of a run before, in which nothing happened
+	Gaps           []GapRow        `json:"gap_histogram"`      // all gaps of all flows, less their pacing
 
 	Plots HandoverPlots `json:"-"`
 }
@@ -62,10 +63,17 @@ type HandoverPlots struct {
 	Host          Host
 	Rate          int       // packets a second that were offered
 	Begin, End    float64   // of what happened, milliseconds from the first packet
+	Span          Span      // of that, the time in which packets notice most
 	Offered, Came []uint32  // packets in each millisecond
 	Interruptions []float64 // of the VMs, microseconds
 	Undisturbed   Undisturbed
 	Error         string // why it did not succeed
+}
+
+// Span is a time that has a name, in milliseconds from the first packet; without a name there is none.
+type Span struct {
+	Name     string
+	From, To float64
 }
 
 // Undisturbed is what the run before counted.
@@ -102,6 +110,12 @@ func (h *Handover) Markdown() string {
 		Spread
 	}{{"interruption of a VM", h.Interruption}, {"longest gap of a flow beyond its pacing", h.ReceiverGap}, {"the same, undisturbed", h.UndisturbedGap}} {
 		row(&b, s.name, number(s.P50), number(s.P99), number(s.Max))
+	}
+	if len(h.Gaps) > 0 {
+		table(&b, "Gaps between two packets of a flow beyond its pacing, of all flows", "milliseconds", "undisturbed", p.Title)
+	}
+	for i, g := range h.Gaps {
+		row(&b, gapText(h.Gaps, i), fmt.Sprint(g.Undisturbed), fmt.Sprint(g.Gaps))
 	}
 	if len(h.Memory) == 2 {
 		table(&b, "Memory while both processes run, MiB", "process", "ordinary pages", "huge pages")

@@ -39,16 +39,22 @@ func newPlot(title, x, y string) *plot.Plot {
 // save draws a plot of a height, with its legend beside it, into a file of the format that
 // its name says.
 func save(p *plot.Plot, height vg.Length, path string) error {
+	return saveAs(height, path, func(all draw.Canvas) {
+		legend := p.Legend
+		p.Legend = plot.NewLegend()
+		p.Draw(draw.Crop(all, 0, -legendWidth, 0, 0))
+		p.Legend = legend
+		legend.Draw(draw.Crop(all, plotWidth-legendWidth+vg.Points(10), 0, 0, -vg.Points(20)))
+	})
+}
+
+// saveAs has a plot of a height drawn into a file of the format that its name says.
+func saveAs(height vg.Length, path string, drawOn func(draw.Canvas)) error {
 	c, err := draw.NewFormattedCanvas(plotWidth, height, filepath.Ext(path)[1:])
 	if err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
 	}
-	all := draw.New(c)
-	legend := p.Legend
-	p.Legend = plot.NewLegend()
-	p.Draw(draw.Crop(all, 0, -legendWidth, 0, 0))
-	p.Legend = legend
-	legend.Draw(draw.Crop(all, plotWidth-legendWidth+vg.Points(10), 0, 0, -vg.Points(20)))
+	drawOn(draw.New(c))
 	f, err := os.Create(path)
 	if err != nil {
 		return err

@@ -317,29 +317,6 @@ func TestRollBack(t *testing.T) {
 	}
 }
 
-// checkKept checks what is told of ports that were taken back: of a taker that told all to the end, how
-// long those that had moved stood still; of one that did not, that it is not known.
-func (u *upgrade) checkKept(report map[string]handover.PortReport, told bool) {
-	u.t.Helper()
-	moved, gone := slices.Contains(u.phases, handover.PhaseMove), 0
-	var c relay.Counts
-	for name, r := range report {
-		if r.Interruption != nil {
-			gone++
-			if *r.Interruption <= 0 || *r.Interruption > time.Minute {
-				u.t.Errorf("%s stood still for %v", name, *r.Interruption)
-			}
-		}
-		if told && r.Partly || !told && moved && !r.Partly {
-			u.t.Errorf("%s: %+v; the taker told to the end: %v, had ports: %v", name, r, told, moved)
-		}
-		c.Add(r.Counts)
-	}
-	if len(report) != len(u.giver.Ports) || told && moved && (gone == 0 || c.Sent == 0) || gone > 0 && !told {
-		u.t.Errorf("the taker told to the end: %v, had ports: %v; report %v", told, moved, report)
-	}
-}
-
 // The old process dies at some step: the new one has what it was given, and goes on with it.
 func TestOrphaned(t *testing.T) {
 	for moved := range 3 {
@@ -395,26 +372,5 @@ func TestAbort(t *testing.T) {
 	u.h.Quiet()
 	if u.h.Lost() != 0 {
 		t.Errorf("%d frames lost", u.h.Lost())
-	}
-}
-
-// Nobody waits after the last port, for none follows; but canaries are looked at though they are
-// all ports.
-func TestPause_NotAfterTheLast(t *testing.T) {
-	u := newUpgrade(t, 1)
-	looked := 0
-	alive := u.taker.Alive
-	u.taker.Alive = func() error { looked++; return alive() }
-	u.giver.Pause, u.giver.Canary, u.giver.CanaryTime = time.Hour, 1, 120*time.Millisecond
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if _, err := u.run(ctx); err != nil {
-		t.Errorf("run: %v", err)
-	}
-	if err := <-u.took; err != nil {
-		t.Errorf("taken: %v", err)
-	}
-	if looked == 0 {
-		t.Error("nobody has looked at the canary")
 	}
 }
