@@ -57,7 +57,7 @@ func (r *handRig) crashTwice(most uint64, crash func()) {
 		crash()
 		v := r.succeeded()
 		t.Logf("went on in %.1f ms", 1e3*v.TotalS)
-		if v.State != hostapi.UpgradeDone || v.Phase != "takeover" || v.Error == "" {
+		if v.State != hostapi.UpgradeDone || v.Phase != hostapi.UpgradeTakeover || v.Error == "" || len(v.Ports) == 0 || v.Ports[0].Lost != nil || v.Started == "" || v.Binary == "" {
 			t.Errorf("the new process tells of %+v", v)
 		}
 		if now := usedDevice(t, r); now == was {

@@ -20,6 +20,9 @@ func TestUpgradeWrongInput(t *testing.T) {
 	must(t, err)
 	text := r.c.Lab.Path("no-program")
 	must(t, os.WriteFile(text, []byte("no program"), 0o600))
+	hangs, silent := r.c.Lab.Path("hangs"), r.c.Lab.Path("silent")
+	must(t, os.WriteFile(hangs, []byte("#!/bin/sh\nexec sleep 600\n"), 0o700))
+	must(t, os.WriteFile(silent, []byte("#!/bin/sh\n[ \"$1\" = --version ] && exec echo batond version 9\nexec sleep 600\n"), 0o700))
 	for _, k := range []struct {
 		name     string
 		req      hostapi.UpgradeRequest
@@ -30,10 +33,13 @@ func TestUpgradeWrongInput(t *testing.T) {
 		{"a folder", hostapi.UpgradeRequest{Binary: "/usr"}, "", "", []string{"/usr", "is no batond"}},
 		{"not executable", hostapi.UpgradeRequest{Binary: text}, "", "", []string{text, "is no batond", "permission denied"}},
 		{"not there", hostapi.UpgradeRequest{Binary: "/usr/no/batond"}, "", "", []string{"/usr/no/batond", "no such file"}},
+		{"hangs", hostapi.UpgradeRequest{Binary: hangs}, "", "", []string{hangs, "no answer to --version within 5s"}},
+		{"starts and says nothing", hostapi.UpgradeRequest{Binary: silent}, "", "", []string{silent, "it has not answered within 10s", "the log"}},
 		{"relative path", hostapi.UpgradeRequest{Binary: "bin/batond"}, "", "", []string{"bin/batond", "absolute path"}},
 		{"unknown canary", hostapi.UpgradeRequest{Canary: []string{"vm1", "vm9"}}, "", "", []string{`canary "vm9"`, "no such port"}},
 		{"canaries' time", hostapi.UpgradeRequest{Canary: []string{"vm1"}, CanaryS: -1}, "", "", []string{"canary_s -1"}},
 		{"rate", hostapi.UpgradeRequest{Rate: -1}, "", "", []string{"rate -1"}},
+		{"rate of a port in years", hostapi.UpgradeRequest{Rate: 1e-9}, "", "", []string{"rate 1e-09", "at least one a day"}},
 		{"no configuration", hostapi.UpgradeRequest{}, "host: host1", "hots: host1", []string{"it ended (exit status 2)", "the log"}},
 		{"another host", hostapi.UpgradeRequest{}, "host: host1", "host: host7", []string{"host7 is configured, and host1 runs"}},
 		{"more workers", hostapi.UpgradeRequest{}, "cpus: [0]", "cpus: [0, 1]", []string{"workers.cpus", "2 workers are configured, and 1"}},

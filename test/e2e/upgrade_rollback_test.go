@@ -115,7 +115,9 @@ func TestUpgradeNewDies(t *testing.T) {
 			if how != syscall.SIGKILL {
 				most = 700 // it has its ports for up to 2 s, when the old process gives it up
 			}
-			r.rolledBack("the new process")
+			if back := r.rolledBack("the new process").Ports[0]; back.Relayed == nil || back.Lost != nil || back.InterruptionUs != nil {
+				t.Errorf("the new process has told nothing, and this is told: %+v", back)
+			}
 			r.alone()
 			r.sessions()
 			r.crashed(most)
