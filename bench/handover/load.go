@@ -23,7 +23,7 @@ const far = -1
 
 // Rhythm of the load.
 const (
-	idle   = 20 * time.Microsecond  // least sleep between two rounds
+	idle   = 100 * time.Microsecond // least sleep between two rounds: what batond has to do has the same CPU
 	most   = 200 * time.Microsecond // longest
 	behind = 32                     // packets of a flow at once after a pause, at the most: rings have room for more
 	drain  = 500 * time.Millisecond // for packets under way to arrive
