@@ -79,10 +79,8 @@ func (g *Guest) waits() bool {
 
 // Received is the number of frames that came from a guest, or were lost.
 func (g *Guest) Received(from uint32) uint32 {
-	if len(g.all) > 1 {
-		g.mu2().Lock()
-		defer g.mu2().Unlock()
-	}
+	g.mu2().Lock()
+	defer g.mu2().Unlock()
 	return g.seen[from]
 }
 
