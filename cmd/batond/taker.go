@@ -62,7 +62,7 @@ func (h *host) takeOver(ctx context.Context, fd int) error {
 	log.Info("taking over", "from", from.Program)
 	err = (&handover.Taker{
 		Conn: t.conn, Begin: t.begin, Told: t.tell, Counted: t.counted, Restore: t.restore, Running: t.running, Steer: t.steer, Pass: t.pass, Open: t.open, Leave: t.leave, End: t.end,
-		Alive: t.stuck,
+		Alive: t.stuck, Kill: t.killGiver, Silence: handover.GiverSilence,
 	}).Run()
 	switch {
 	case errors.Is(err, handover.ErrOrphaned):
@@ -261,6 +261,12 @@ func (t *taking) end(all []wire.Section) error {
 	v.Strays += t.link.Inbox().Strays()
 	t.h.upgrader.last = v
 	return t.own()
+}
+
+// killGiver ends the process that was here, which hangs.
+func (t *taking) killGiver() {
+	t.h.loggers.root.Error("the process that was here hangs in the middle of the upgrade: it is killed", "silent", handover.GiverSilence)
+	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
 }
 
 // bury waits until the process that was here, which is dying, has let go of all that it had: in

@@ -130,20 +130,28 @@ func TestUpgradeNewDies(t *testing.T) {
 	}
 }
 
-// TestUpgradeOldDies kills the old process while the new one has some of the ports: the new one
-// goes on with all.
+// TestUpgradeOldDies kills or stops the old process while the new one has some of the ports: the
+// new one goes on with all.
 func TestUpgradeOldDies(t *testing.T) {
-	for name, cfg := range map[string]handConfig{"client": {idle: 4}, "server": {idle: 4, server: true}} {
+	for name, how := range map[string]struct {
+		cfg  handConfig
+		sig  syscall.Signal
+		most uint64 // packets in what died, and what came until it was known
+	}{
+		"client": {handConfig{idle: 4}, syscall.SIGKILL, inDead},
+		"server": {handConfig{idle: 4, server: true}, syscall.SIGKILL, inDead},
+		"hangs":  {handConfig{idle: 4}, syscall.SIGSTOP, 5000},
+	} {
 		t.Run(name, func(t *testing.T) {
-			r := newHandRig(t, cfg)
+			r := newHandRig(t, how.cfg)
 			r.flow()
 			r.begin()
-			must(t, r.h1.Proc.Signal(syscall.SIGKILL))
+			must(t, r.h1.Proc.Signal(how.sig))
 			if v := r.succeeded(); v.State != hostapi.UpgradeDone || len(v.Ports) != len(r.ports) || v.Error == "" || v.Started == "" || v.TotalS == 0 || v.Binary == "" || v.Ports[0].Lost != nil {
 				t.Errorf("the new process tells of %+v", v)
 			}
 			r.sessions()
-			r.crashed(inDead)
+			r.crashed(how.most)
 			r.flow()
 			r.upgrade(hostapi.UpgradeRequest{})
 			r.whole()

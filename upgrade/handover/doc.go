@@ -27,7 +27,7 @@
 // The giver alone decides. Whatever goes wrong before committed, it takes the ports back: by
 // hold and give the other way round while the taker answers, and when it does not by
 // ending it, seeing it gone, and Seize. A taker whose giver is gone goes on by itself
-// with what it was given.
+// with what it was given; one that hangs when a port has gone is ended.
 //
 // Invariants: each request is answered once (hold twice: held, taken), with an error or
 // without; after begin and until it has committed or was called off, a port's session is

@@ -346,6 +346,48 @@ func TestOrphaned(t *testing.T) {
 	}
 }
 
+// The old process hangs when a port has gone, its workers too: the new one ends it, and goes on
+// with all. Before that nothing is at stake, and it waits.
+func TestGiverHangs(t *testing.T) {
+	for moved := range 3 {
+		t.Run(fmt.Sprint(moved, " moved"), func(t *testing.T) {
+			u := newUpgrade(t, 3)
+			old := u.h.Procs[0]
+			stuck, killed := make(chan bool), make(chan bool)
+			u.taker.Silence = 50 * time.Millisecond
+			u.taker.Kill = func() {
+				u.h.Forgive()
+				old.Halt.Store(true)
+				<-old.Ended
+				close(killed)
+				u.a.Close()
+			}
+			u.giver.Progress = func(p handover.Progress) {
+				if p.Phase == handover.PhasePrepare && p.Done == 3 && moved == 0 || p.Phase == handover.PhaseMove && p.Done == moved {
+					close(stuck)
+					<-killed
+					runtime.Goexit()
+				}
+			}
+			go func() { _, _ = u.run(context.Background()) }()
+			<-stuck
+			if moved == 0 {
+				select {
+				case <-killed:
+					t.Error("killed while it had everything")
+				case <-time.After(4 * u.taker.Silence):
+					u.taker.Kill()
+				}
+			}
+			if err := <-u.took; !errors.Is(err, handover.ErrOrphaned) {
+				t.Fatalf("taken: %v", err)
+			}
+			<-killed
+			u.owned(1)
+		})
+	}
+}
+
 // A giver is told to stop between two ports.
 func TestAbort(t *testing.T) {
 	u := newUpgrade(t, 4)

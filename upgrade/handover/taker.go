@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"baton/upgrade/relay"
 	"baton/upgrade/wire"
@@ -32,11 +34,20 @@ type Taker struct {
 	Leave func() error
 	// End gets what the giver ended with, and makes all that was taken the process' own.
 	End func([]wire.Section) error
+	// Silence is for how long a giver may say nothing once it has given a port, before Kill ends it:
+	// it hangs, and what it has is in nobody's care. 0: for ever.
+	Silence time.Duration
+	Kill    func()
 
 	gates    map[string]*relay.Gate
 	prepared map[string]int // rings that run, by port
 	waiting  []wire.Section // came, and no step has asked for them
+	has      bool           // a port has been taken
 }
+
+// GiverSilence is a Silence that no giver comes near which lives: between two steps it beats each
+// watchEvery, and none of its steps waits for longer than 3 s without asking for something.
+const GiverSilence = 10 * time.Second
 
 // Errors of Run.
 var (
@@ -57,7 +68,7 @@ func (t *Taker) Run() error {
 		}
 	}()
 	for {
-		sec, err := t.Conn.Receive()
+		sec, err := t.receive()
 		if err != nil {
 			return t.orphaned(err)
 		}
@@ -87,6 +98,19 @@ func (t *Taker) Run() error {
 			return err
 		}
 	}
+}
+
+// receive waits for what the giver says next. Of one that says nothing for too long it is the end.
+func (t *Taker) receive() (wire.Section, error) {
+	if t.has && t.Silence > 0 {
+		_ = t.Conn.SetDeadline(time.Now().Add(t.Silence)) // an open socket takes it
+		err := t.Conn.Await()
+		_ = t.Conn.SetDeadline(time.Time{})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Kill() // what lies in its socket comes first, then its end
+		}
+	}
+	return t.Conn.Receive()
 }
 
 // do does what s asks for.
@@ -210,6 +234,7 @@ func (t *Taker) hold(s, answer *step) error {
 	if err := g.Take(s.Limit); err != nil {
 		return err // it may be passed yet: what waits goes on waiting until the giver says what is to be
 	}
+	t.has = true
 	if now := t.Running(s.Port); now < want {
 		return fmt.Errorf("port %s: %d rings ran, and %d do", s.Port, want, now)
 	}
