@@ -55,7 +55,7 @@ func TestLoop(t *testing.T) {
 		"full": gen.OpenLoad(base), "paced": gen.OpenLoad(paced), "all": gen.OpenLoad(paced, tunnel, imix),
 	} {
 		l.Verify, l.WarmUp = true, 20*time.Millisecond
-		r, err := p.Run(l, 200*time.Millisecond)
+		r, err := p.Run(t.Context(), l, 200*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestForward(t *testing.T) {
 	s := stream()
 	s.Rate = 50e3
 	l := gen.Load{Streams: []gen.Stream{s}, Forwards: []gen.Forward{{From: "b", To: "b", SwapMAC: true}}, WarmUp: 50 * time.Millisecond, Drain: 100 * time.Millisecond}
-	r, err := p.Run(l, 200*time.Millisecond)
+	r, err := p.Run(t.Context(), l, 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package gen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -118,15 +119,17 @@ func (p *Process) End() (*Result, error) {
 }
 
 // Run is l for a length, after its warm-up: Begin, Mark, End.
-func (p *Process) Run(l Load, length time.Duration) (*Result, error) {
+//
+//	error: what is wrong with l; ctx's, at once when it ends
+func (p *Process) Run(ctx context.Context, l Load, length time.Duration) (*Result, error) {
 	if err := p.Begin(l); err != nil {
 		return nil, err
 	}
-	time.Sleep(l.WarmUp)
+	slept := machine.Sleep(ctx, l.WarmUp)
 	mark := p.Mark()
-	time.Sleep(length)
+	slept = errors.Join(slept, machine.Sleep(ctx, length))
 	r, err := p.End()
-	if err := errors.Join(mark, err); err != nil {
+	if err := errors.Join(slept, mark, err); err != nil {
 		return nil, err
 	}
 	return r, nil

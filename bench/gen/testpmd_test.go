@@ -156,7 +156,7 @@ func BenchmarkBesideTestpmd(b *testing.B) {
 		}
 		s := stream()
 		s.Flows.Num = 1024
-		r, err := g.Run(gen.OpenLoad(s), length)
+		r, err := g.Run(b.Context(), gen.OpenLoad(s), length)
 		if err != nil {
 			b.Fatal(err)
 		}

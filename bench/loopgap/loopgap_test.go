@@ -1,6 +1,8 @@
 package loopgap_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -21,7 +23,7 @@ func TestRun(t *testing.T) {
 		t.Skip("needs two CPUs")
 	}
 	for _, bare := range []bool{false, true} {
-		r, err := loopgap.Run(loopgap.Config{Bare: bare, CPU: 0, Control: 1, Length: 300 * time.Millisecond, Alloc: 100e6, Live: 8e6})
+		r, err := loopgap.Run(t.Context(), loopgap.Config{Bare: bare, CPU: 0, Control: 1, Length: 300 * time.Millisecond, Alloc: 100e6, Live: 8e6})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,10 +48,22 @@ func TestRun(t *testing.T) {
 }
 
 func TestRun_refused(t *testing.T) {
-	if _, err := loopgap.Run(loopgap.Config{Length: time.Millisecond}); err == nil {
+	if _, err := loopgap.Run(t.Context(), loopgap.Config{Length: time.Millisecond}); err == nil {
 		t.Error("one CPU for both")
 	}
-	if _, err := loopgap.Run(loopgap.Config{CPU: 1000, Control: 0, Length: time.Millisecond}); err == nil {
+	if _, err := loopgap.Run(t.Context(), loopgap.Config{CPU: 1000, Control: 0, Length: time.Millisecond}); err == nil {
 		t.Error("a CPU that is not there")
+	}
+}
+
+// An interrupted loop ends at once, whatever its length.
+func TestRun_interrupted(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("one CPU")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := loopgap.Run(ctx, loopgap.Config{CPU: 0, Control: 1, Length: time.Hour}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 }

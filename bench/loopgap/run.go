@@ -2,6 +2,8 @@ package loopgap
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -38,8 +40,8 @@ type Result struct {
 
 // Run measures one loop.
 //
-//	error: what the child says, a CPU that is not there
-func Run(c Config) (*Result, error) {
+//	error: what the child says, a CPU that is not there; ctx's, at once when it ends
+func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.CPU == c.Control {
 		return nil, fmt.Errorf("loopgap: CPU %d for the loop and all else: two are needed", c.CPU)
 	}
@@ -53,9 +55,11 @@ func Run(c Config) (*Result, error) {
 	cmd.Stdout, cmd.Stderr = &said, os.Stderr
 	// The loop's thread pins itself; all others stay where they start.
 	if err = machine.Start(cmd, c.Control); err == nil {
+		stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() }) // one that has ended needs none
 		err = cmd.Wait()
+		stop()
 	}
-	if err != nil {
+	if err = cmp.Or(ctx.Err(), err); err != nil {
 		return nil, fmt.Errorf("loopgap: %w", err)
 	}
 	var o outcome

@@ -71,7 +71,7 @@ func (b *Bench) Compare(ctx context.Context, c report.Case, p Plan) error {
 		if err := b.takeTurns(ctx, c, p, rigs); err != nil {
 			return err
 		}
-		return b.addStages(c, p, rigs)
+		return b.addStages(ctx, c, p, rigs)
 	})
 }
 
@@ -111,7 +111,7 @@ func (b *Bench) takeTurns(ctx context.Context, c report.Case, p Plan, rigs []*su
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			t, err := r.Measure(b.timing(p), c, run)
+			t, err := r.Measure(ctx, b.timing(p), c, run)
 			if err != nil {
 				return err
 			}

@@ -89,7 +89,7 @@ func (b *Bench) churn(ctx context.Context, c report.Case, k churnKind, st gen.St
 	}
 	err := b.inTurns(ctx, all, func(i int, s shots, run int) error {
 		st.Rate, st.Flows.New = k.rate, k.new
-		r, state, err := s.steady(st)
+		r, state, err := s.steady(ctx, st)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (b *Bench) churn(ctx context.Context, c report.Case, k churnKind, st gen.St
 		}
 		st.Rate, st.Flows.New = 0, allNew // each packet is one's first: trials count these
 		return s.shotTrial(c, run, func(t *report.Trial) error {
-			r, err := s.shoot(st, b.Length)
+			r, err := s.shoot(ctx, st, b.Length)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -25,13 +26,13 @@ var (
 )
 
 // Shoot starts baton for a stream from VM to VM and has it sent once.
-func (b *Bench) Shoot(st gen.Stream, length time.Duration) (r *gen.Result, n suite.Counts, err error) {
+func (b *Bench) Shoot(ctx context.Context, st gen.Stream, length time.Duration) (r *gen.Result, n suite.Counts, err error) {
 	p := local(st.Flows.Num, report.Size(st.Size))
 	rig, err := b.Rig(report.Baton, p)
 	if err != nil {
 		return nil, n, err
 	}
-	got, err := shots{b, rig}.shoot(st, length)
+	got, err := shots{b, rig}.shoot(ctx, st, length)
 	return got.Result, got.system, errors.Join(err, rig.Close())
 }
 

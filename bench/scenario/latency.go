@@ -57,7 +57,7 @@ func (b *Bench) latency(ctx context.Context, c report.Case, st gen.Stream, all [
 		steps := make([]step, len(all))
 		err := b.inTurns(ctx, all, func(i int, s shots, _ int) error {
 			st.Rate = ndrs[i] * float64(load) / 100
-			return steps[i].shoot(s, st)
+			return steps[i].shoot(ctx, s, st)
 		})
 		if err != nil {
 			return err
@@ -77,8 +77,8 @@ type step struct {
 }
 
 // shoot adds the packets of a shot.
-func (x *step) shoot(s shots, st gen.Stream) error {
-	r, state, err := s.steady(st)
+func (x *step) shoot(ctx context.Context, s shots, st gen.Stream) error {
+	r, state, err := s.steady(ctx, st)
 	if err != nil {
 		return err
 	}

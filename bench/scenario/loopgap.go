@@ -38,38 +38,54 @@ var loops = []struct {
 
 func (loopgap) alone() {}
 
+// loopTally is what was seen of one of the loops so far.
+type loopTally struct {
+	gaps  report.Gaps
+	hist  hist.Hist
+	facts [3][]float64 // of each run: see tellGaps
+}
+
+// Run reports the runs before one that failed, too.
 func (loopgap) Run(ctx context.Context, b *Bench) error {
-	all := make([]report.Gaps, len(loops))
-	hists := make([]hist.Hist, len(loops))
-	facts := make([][3][]float64, len(loops))
+	all := make([]loopTally, len(loops))
+	err := b.runLoops(ctx, all)
+	for i := range all {
+		if t := &all[i]; t.gaps.Seconds > 0 {
+			t.gaps.Buckets = t.hist.Buckets()
+			b.tellGaps(t.gaps, t.facts)
+			b.Report.Gaps = append(b.Report.Gaps, t.gaps)
+		}
+	}
+	return err
+}
+
+// runLoops runs the loops in turns.
+func (b *Bench) runLoops(ctx context.Context, all []loopTally) error {
 	for range b.Runs {
 		for i, l := range loops {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 			c := l.config
 			c.CPU, c.Control, c.Length = b.DUTCPU, b.LoadCPU, b.Length
-			r, err := gaps.Run(c)
+			r, err := gaps.Run(ctx, c)
 			if err != nil {
 				return err
 			}
-			g := &all[i]
-			g.System, g.Variant = r.System, l.variant
-			g.Seconds += r.Seconds
-			g.Over50, g.Over100, g.Given100 = g.Over50+r.Over50, g.Over100+r.Over100, g.Given100+r.Given100
-			g.Over1ms, g.MaxNs = g.Over1ms+r.Over1ms, max(g.MaxNs, r.MaxNs)
-			hists[i].Merge(r.Hist)
-			for k, v := range []float64{r.GCs, r.Yields, r.Forced} {
-				facts[i][k] = append(facts[i][k], v)
-			}
+			all[i].add(l.variant, r)
 		}
 	}
-	for i := range all {
-		all[i].Buckets = hists[i].Buckets()
-		b.tellGaps(all[i], facts[i])
-	}
-	b.Report.Gaps = append(b.Report.Gaps, all...)
 	return nil
+}
+
+// add adds a run.
+func (t *loopTally) add(variant string, r *gaps.Result) {
+	g := &t.gaps
+	g.System, g.Variant = r.System, variant
+	g.Seconds += r.Seconds
+	g.Over50, g.Over100, g.Given100 = g.Over50+r.Over50, g.Over100+r.Over100, g.Given100+r.Given100
+	g.Over1ms, g.MaxNs = g.Over1ms+r.Over1ms, max(g.MaxNs, r.MaxNs)
+	t.hist.Merge(r.Hist)
+	for k, v := range []float64{r.GCs, r.Yields, r.Forced} {
+		t.facts[k] = append(t.facts[k], v)
+	}
 }
 
 // tellGaps tells a loop's gaps and puts what may explain them into the report.

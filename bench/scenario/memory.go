@@ -39,7 +39,7 @@ func (memory) Run(ctx context.Context, b *Bench) error {
 			return err
 		}
 		for _, size := range b.sizes() {
-			least, err := b.leastMemory(k.plan(1, size))
+			least, err := b.leastMemory(ctx, k.plan(1, size))
 			if err != nil {
 				return err
 			}
@@ -64,19 +64,19 @@ func (memory) Run(ctx context.Context, b *Bench) error {
 // leastMemory is what baton has with the smallest caches that it can have. They are of a
 // fixed size and all there from the start, so that what they take does not show in a process
 // that gets more flows.
-func (b *Bench) leastMemory(p Plan) (size int, err error) {
+func (b *Bench) leastMemory(ctx context.Context, p Plan) (size int, err error) {
 	p.Small = true
 	r, err := b.Rig(report.Baton, p)
 	if err != nil {
 		return 0, fmt.Errorf("%s with the smallest caches: %w", report.Baton, err)
 	}
-	size, err = shots{b, r}.resident(p.Load.Streams[0])
+	size, err = shots{b, r}.resident(ctx, p.Load.Streams[0])
 	return size, errors.Join(err, r.Close())
 }
 
 // resident is what the system has after a stream.
-func (s shots) resident(st gen.Stream) (size int, err error) {
-	if _, err := s.shoot(st, s.b.Length); err != nil {
+func (s shots) resident(ctx context.Context, st gen.Stream) (size int, err error) {
+	if _, err := s.shoot(ctx, st, s.b.Length); err != nil {
 		return 0, err
 	}
 	return machine.Resident(s.rig.System.Process().Pid)
@@ -85,7 +85,7 @@ func (s shots) resident(st gen.Stream) (size int, err error) {
 // memory has more and more flows pass, each of them several times, and looks at what the
 // process has: of baton beside least, of others beside what they have with one flow.
 func (s shots) memory(ctx context.Context, c report.Case, k memoryKind, all []int, least int) error {
-	base, err := s.resident(k.plan(1, c.Size).Load.Streams[0])
+	base, err := s.resident(ctx, k.plan(1, c.Size).Load.Streams[0])
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (s shots) memory(ctx context.Context, c report.Case, k memoryKind, all []in
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		now, err := s.resident(k.plan(flows, c.Size).Load.Streams[0])
+		now, err := s.resident(ctx, k.plan(flows, c.Size).Load.Streams[0])
 		if err != nil {
 			return err
 		}

@@ -87,7 +87,7 @@ func TestShoot(t *testing.T) {
 	b := alone(t)
 	st := scenario.Stream(topology.VM1, topology.VM2, 100, 64)
 	st.Rate = 20_000
-	r, n, err := b.Shoot(st, 200*time.Millisecond)
+	r, n, err := b.Shoot(t.Context(), st, 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ type shot struct {
 }
 
 // shoot has the generator do a stream for a time; the system runs meanwhile only.
-func (s shots) shoot(st gen.Stream, length time.Duration) (got shot, err error) {
+func (s shots) shoot(ctx context.Context, st gen.Stream, length time.Duration) (got shot, err error) {
 	if err := s.rig.System.Resume(); err != nil {
 		return got, err
 	}
@@ -85,7 +85,7 @@ func (s shots) shoot(st gen.Stream, length time.Duration) (got shot, err error) 
 		return got, err
 	}
 	start := s.rig.Waited()
-	got.Result, err = s.rig.Load.(*genLoad).gen.Run(gen.Load{Streams: []gen.Stream{st}, WarmUp: shotWarm, Drain: shotDrain}, length)
+	got.Result, err = s.rig.Load.(*genLoad).gen.Run(ctx, gen.Load{Streams: []gen.Stream{st}, WarmUp: shotWarm, Drain: shotDrain}, length)
 	if err != nil {
 		return got, err
 	}
@@ -108,13 +108,13 @@ const steadyTries = 3
 
 // steady shoots in one state of the machine. One that changes each time is not known: then
 // the state is empty.
-func (s shots) steady(st gen.Stream) (r shot, state machine.State, err error) {
+func (s shots) steady(ctx context.Context, st gen.Stream) (r shot, state machine.State, err error) {
 	for range steadyTries {
 		before, err := s.state()
 		if err != nil {
 			return r, "", err
 		}
-		if r, err = s.shoot(st, s.b.Length); err != nil {
+		if r, err = s.shoot(ctx, st, s.b.Length); err != nil {
 			return r, "", err
 		}
 		if state, err = s.state(); err != nil || state == before {
@@ -168,7 +168,7 @@ type found struct {
 // search finds the highest rate of a stream at which no more than a part is lost.
 func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found, err error) {
 	st.Rate = 0
-	open, err := s.shoot(st, s.b.Length)
+	open, err := s.shoot(ctx, st, s.b.Length)
 	if err != nil {
 		return f, err
 	}
@@ -179,7 +179,7 @@ func (s shots) search(ctx context.Context, st gen.Stream, part float64) (f found
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			r, err := s.shoot(st, length)
+			r, err := s.shoot(ctx, st, length)
 			if err != nil {
 				return false, err
 			}

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,13 +21,13 @@ const stagesLength = 1500 * time.Millisecond
 // addStages makes one more trial of baton with a CPU profile, which does not count, and
 // adds what each stage of a packet costs: its share of the profile, of the median cycles of
 // the trials that count in the same state.
-func (b *Bench) addStages(c report.Case, p Plan, rigs []*suite.Rig) error {
+func (b *Bench) addStages(ctx context.Context, c report.Case, p Plan, rigs []*suite.Rig) error {
 	if !p.Staged || b.Profile != "" {
 		return nil
 	}
 	for _, r := range rigs {
 		if s, ok := r.System.(batonSystem); ok {
-			if err := b.stagesOf(c, p, r, s.d); err != nil {
+			if err := b.stagesOf(ctx, c, p, r, s.d); err != nil {
 				return fmt.Errorf("stages of %s: %w", c, err)
 			}
 		}
@@ -39,10 +40,10 @@ func (b *Bench) addStages(c report.Case, p Plan, rigs []*suite.Rig) error {
 const stagesTries = 3
 
 // stagesOf does it for one system. The figures stand without if nothing comes of it.
-func (b *Bench) stagesOf(c report.Case, p Plan, r *suite.Rig, d *dut.Process) error {
+func (b *Bench) stagesOf(ctx context.Context, c report.Case, p Plan, r *suite.Rig, d *dut.Process) error {
 	why := ""
 	for range stagesTries {
-		t, shares, err := b.profile(c, p, r, d)
+		t, shares, err := b.profile(ctx, c, p, r, d)
 		if err != nil && !errors.Is(err, dut.ErrNoWorker) { // too little was seen
 			return err
 		}
@@ -75,14 +76,14 @@ func (b *Bench) median(t report.Trial) float64 {
 }
 
 // profile makes the trial.
-func (b *Bench) profile(c report.Case, p Plan, r *suite.Rig, d *dut.Process) (t report.Trial, shares map[string]float64, err error) {
+func (b *Bench) profile(ctx context.Context, c report.Case, p Plan, r *suite.Rig, d *dut.Process) (t report.Trial, shares map[string]float64, err error) {
 	file := filepath.Join(b.Dir, "stages.prof")
 	if err := errors.Join(d.Resume(), d.Profile(file), d.Pause()); err != nil {
 		return t, nil, err
 	}
 	timing := b.timing(p)
 	timing.Length = stagesLength
-	if t, err = r.Measure(timing, c, 0); err != nil {
+	if t, err = r.Measure(ctx, timing, c, 0); err != nil {
 		return t, nil, err
 	}
 	if err := errors.Join(d.Resume(), d.Profiled(), d.Pause()); err != nil {

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,14 +67,14 @@ func (r *Rig) Close() (err error) {
 
 // Measure makes one trial of the case. The system is paused before and after it.
 //
-//	error: something does not work; that a trial does not count is in the trial
-func (r *Rig) Measure(t Timing, c report.Case, run int) (report.Trial, error) {
+//	error: something does not work, or ctx ended; that a trial does not count is in the trial
+func (r *Rig) Measure(ctx context.Context, t Timing, c report.Case, run int) (report.Trial, error) {
 	tr := Trial{Case: c.String(), System: r.System.Name(), Run: run, Length: t.Length}
 	var err error
 	if tr.Before, err = machine.Latency(t.DUTCPUs[0], t.LoadCPU); err != nil {
 		return report.Trial{}, err
 	}
-	n, total, load, err := r.move(t, &tr)
+	n, total, load, err := r.move(ctx, t, &tr)
 	if err != nil {
 		return report.Trial{}, fmt.Errorf("%s, %s: %w", tr.System, c, err)
 	}
@@ -97,8 +98,9 @@ func (t *Trial) Report(c report.Case) report.Trial {
 }
 
 // move lets both run. n is what the system counted in the time that counts, total what it
-// did from the load's start to its end, load what the load counted.
-func (r *Rig) move(t Timing, tr *Trial) (n, total Counts, load LoadCounts, err error) {
+// did from the load's start to its end, load what the load counted. Of a trial that ends
+// early nothing is told.
+func (r *Rig) move(ctx context.Context, t Timing, tr *Trial) (n, total Counts, load LoadCounts, err error) {
 	if err = r.System.Resume(); err != nil {
 		return
 	}
@@ -109,13 +111,17 @@ func (r *Rig) move(t Timing, tr *Trial) (n, total Counts, load LoadCounts, err e
 	if err = r.Load.Start(); err != nil {
 		return
 	}
-	time.Sleep(max(t.WarmUp, WarmUp))
+	if err = machine.Sleep(ctx, max(t.WarmUp, WarmUp)); err != nil {
+		return
+	}
 	before, err := r.System.Counts()
 	if err != nil {
 		return
 	}
 	waited, stolen := r.Waited(), machine.Stolen()
-	time.Sleep(t.Length)
+	if err = machine.Sleep(ctx, t.Length); err != nil {
+		return
+	}
 	tr.Waited, tr.Stolen = r.Waited()-waited, machine.Stolen()-stolen
 	after, err := r.System.Counts()
 	if err != nil {

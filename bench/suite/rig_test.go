@@ -1,6 +1,8 @@
 package suite_test
 
 import (
+	"context"
+	"errors"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ type fake struct {
 	step    suite.Counts // that each asking adds while the load runs
 	load    suite.LoadCounts
 	order   []string
+	asked   func() // called at each asking under load; may be nil
 }
 
 func (f *fake) Name() string           { return "fake" }
@@ -43,6 +46,9 @@ func (f *fake) Resume() error {
 func (f *fake) Counts() (suite.Counts, error) {
 	if f.paused {
 		f.t.Error("asked while paused: it cannot answer")
+	}
+	if f.running && f.asked != nil {
+		f.asked()
 	}
 	if f.running {
 		c, s := &f.counts, f.step
@@ -74,7 +80,7 @@ func measure(t *testing.T, f *fake) report.Trial {
 	}
 	f.t, f.paused = t, true
 	r := &suite.Rig{System: f, Load: fakeLoad{f}}
-	tr, err := r.Measure(suite.Timing{DUTCPUs: []int{0}, LoadCPU: 1, Length: time.Millisecond, Hz: 1e9}, report.Case{Scenario: "s", Flows: 1, Size: 64}, 0)
+	tr, err := r.Measure(t.Context(), suite.Timing{DUTCPUs: []int{0}, LoadCPU: 1, Length: time.Millisecond, Hz: 1e9}, report.Case{Scenario: "s", Flows: 1, Size: 64}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,5 +125,19 @@ func TestRig_Close(t *testing.T) {
 	}
 	if got := strings.Join(f.order, ", "); got != "resume, close load, close" {
 		t.Error(got)
+	}
+}
+
+// An interrupted trial ends at once, whatever its length.
+func TestMeasure_interrupted(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("one CPU")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &fake{t: t, paused: true, asked: cancel} // after the warm-up
+	r := &suite.Rig{System: f, Load: fakeLoad{f}}
+	_, err := r.Measure(ctx, suite.Timing{DUTCPUs: []int{0}, LoadCPU: 1, Length: time.Hour, Hz: 1e9}, report.Case{}, 0)
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

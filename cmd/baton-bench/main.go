@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"baton/bench/dut"
 	"baton/bench/gen"
@@ -41,12 +42,22 @@ func main() {
 	dut.RunChild()
 	gen.RunChild()
 	loopgap.RunChild()
+	os.Exit(run(interruptible(), os.Args[1:]))
+}
+
+// echo is for how long what follows an interrupt counts as the same one: timeout(1), and others
+// that end a process with its group, tell it twice.
+const echo = time.Second
+
+// interruptible is a context that the first interrupt ends. A later one kills this process,
+// and its children with it.
+func interruptible() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "baton-bench: interrupted: ending what runs; interrupt again to end at once")
-		stop() // the next one kills; children end with this process
+		time.AfterFunc(echo, stop)
 	})
-	os.Exit(run(ctx, os.Args[1:]))
+	return ctx
 }
 
 // run does what args say and returns the exit code.

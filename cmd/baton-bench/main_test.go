@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +88,22 @@ func TestRun(t *testing.T) {
 	for _, tr := range r.Trials {
 		if tr.System != report.Baton || tr.Mpps <= 0 || tr.Cycles <= 0 || tr.C2CPre <= 0 {
 			t.Errorf("%+v", tr)
+		}
+	}
+}
+
+// Who is told to end twice at once, as timeout does it, is told once: else it would end before
+// it has cleaned up.
+func TestInterruptible(t *testing.T) {
+	ctx := interruptible()
+	for begin := time.Now(); time.Since(begin) < echo/10; { // with no one to take it one of these ends this test
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+			t.Fatal("not interrupted")
 		}
 	}
 }
