@@ -31,6 +31,7 @@ func ovsOptions(t *testing.T) peer.OVSOptions {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Setenv("RUNTIME_DIRECTORY", dir) // DPDK leaves a folder there
 	return peer.OVSOptions{Dir: dir, CPUs: []int{0}, Control: runtime.NumCPU() - 1, MiB: mib, NIC: "net_null0,copy=0",
 		VTEP: netip.MustParsePrefix("192.168.100.1/24"), MAC: "02:ff:00:00:00:01", Far: netip.MustParseAddr("192.168.100.2"), FarMAC: "02:ff:00:00:00:02",
 		VMs: []string{"vm1"}, Sockets: dir, Flows: []string{"in_port=vm1,actions=drop"}}

@@ -103,16 +103,19 @@ func (o *Options) Settle() error {
 func (o *Options) check() error {
 	for _, n := range o.Flows {
 		if n < 1 || n > maxFlows {
-			return fmt.Errorf("%d flows: want 1 to %d", n, maxFlows)
+			return fmt.Errorf("--flows %d: want 1 to %d", n, maxFlows)
 		}
 	}
 	for _, s := range o.Sizes {
 		if s != report.IMIX && (s < gen.MinSize || s > gen.MaxSize) {
-			return fmt.Errorf("frames of %d bytes: want %d to %d, or imix", int(s), gen.MinSize, gen.MaxSize)
+			return fmt.Errorf("--size %d: want %d to %d bytes, or imix", int(s), gen.MinSize, gen.MaxSize)
 		}
 	}
-	if o.Runs < 1 || o.Length < shortest {
-		return fmt.Errorf("want at least one run, and trials of %v or longer", shortest)
+	if o.Runs < 1 {
+		return fmt.Errorf("--runs %d: want at least one", o.Runs)
+	}
+	if o.Length < shortest || o.Length > longest {
+		return fmt.Errorf("--duration %v: want %v to %v", o.Length, shortest, longest)
 	}
 	var peers []string
 	for _, p := range o.Peers { // "" is nobody, and twice is once
@@ -134,6 +137,9 @@ func (o *Options) check() error {
 
 // shortest is the length of a trial below which a burst more or less decides.
 const shortest = 10 * time.Millisecond
+
+// longest is the length of a trial above which somebody has mistaken the unit.
+const longest = time.Hour
 
 // maxFlows is what the ports of a generator's frames can tell apart.
 const maxFlows = 1 << 24

@@ -64,14 +64,15 @@ func TestOptions_refused(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(*scenario.Options){
-		"want 1 to 16777216":       func(o *scenario.Options) { o.Flows = []int{0} },
-		"want 64 to 1518, or imix": func(o *scenario.Options) { o.Sizes = []report.Size{1519} },
-		"at least one run":         func(o *scenario.Options) { o.Runs = 0 },
-		"10ms or longer":           func(o *scenario.Options) { o.Length = time.Millisecond },
-		"need a CPU each":          func(o *scenario.Options) { o.LoadCPU = 0 },
-		"CPU 1000":                 func(o *scenario.Options) { o.LoadCPU = 1000 },
-		"baton alone":              func(o *scenario.Options) { o.Peers = []string{"nobody"} },
-		"VPP has no package":       func(o *scenario.Options) { o.Peers = []string{"vpp"} },
+		"want 1 to 16777216":           func(o *scenario.Options) { o.Flows = []int{0} },
+		"--size 1519: want 64 to 1518": func(o *scenario.Options) { o.Sizes = []report.Size{1519} },
+		"--runs 0: want at least one":  func(o *scenario.Options) { o.Runs = 0 },
+		"--duration 1ms: want 10ms":    func(o *scenario.Options) { o.Length = time.Millisecond },
+		"--duration 2h0m0s: want":      func(o *scenario.Options) { o.Length = 2 * time.Hour },
+		"need a CPU each":              func(o *scenario.Options) { o.LoadCPU = 0 },
+		"CPU 1000":                     func(o *scenario.Options) { o.LoadCPU = 1000 },
+		"baton alone":                  func(o *scenario.Options) { o.Peers = []string{"nobody"} },
+		"VPP has no package":           func(o *scenario.Options) { o.Peers = []string{"vpp"} },
 	} {
 		o := scenario.Options{DUTCPU: 0, LoadCPU: 1, Runs: 1, Length: time.Second}
 		change(&o)

@@ -65,6 +65,9 @@ func scenarioList(indent string) string {
 //	error: of ending the waiting, or free's; then the next one may begin
 func alone(ctx context.Context, free func() error) (done func(), err error) {
 	if done, err = machine.Alone(ctx, tellWaits); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("interrupted: nothing was measured")
+		}
 		return nil, failure{err}
 	}
 	machine.ClearUp()

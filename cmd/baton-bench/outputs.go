@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -16,11 +18,16 @@ type outputs struct {
 	dir  string
 }
 
-// check tells what cannot be written, before minutes of measuring. The folder is made.
+// check tells what cannot be written, before minutes of measuring. It leaves nothing behind.
 func (o *outputs) check() error {
 	if err := writable("--json", o.json); err != nil || o.dir == "" {
 		return err
 	}
+	defer func(made []string) {
+		for _, dir := range made {
+			_ = os.Remove(dir) // one that could not be made is not there
+		}
+	}(missing(o.dir))
 	err := os.MkdirAll(o.dir, 0o755)
 	if err == nil {
 		var f *os.File
@@ -32,6 +39,17 @@ func (o *outputs) check() error {
 		return fmt.Errorf("--report %s: %w: name a folder that can be written", o.dir, err)
 	}
 	return nil
+}
+
+// missing is a folder and those above it that are not there, the lowest first.
+func missing(dir string) (all []string) {
+	for {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			return all
+		}
+		all = append(all, dir)
+		dir = filepath.Dir(dir)
+	}
 }
 
 // writable says whether a flag's file can be written; what is in it stays. Of an empty
@@ -72,9 +90,12 @@ type seconds time.Duration
 func (s *seconds) String() string { return time.Duration(*s).String() }
 func (s *seconds) Type() string   { return "seconds" }
 
+// maxSeconds is more than any check lets pass, and less than a time.Duration has room for.
+const maxSeconds = 1e9
+
 // Set reads 2, 0.5, 300ms.
 func (s *seconds) Set(text string) error {
-	if n, err := strconv.ParseFloat(text, 64); err == nil {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(n) < maxSeconds {
 		*s = seconds(n * float64(time.Second))
 		return nil
 	}
