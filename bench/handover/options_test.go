@@ -18,18 +18,19 @@ func TestOptions_Check(t *testing.T) {
 	}
 	good := Options{VMs: 255, Queues: 4, Rate: 20_000, LoadCPU: 1, Batond: here}
 	for want, change := range map[string]func(*Options){
-		"--vms 0":         func(o *Options) { o.VMs = 0 },
-		"--vms 1001":      func(o *Options) { o.VMs = 1001 },
-		"--queues 0":      func(o *Options) { o.Queues = 0 },
-		"--queues 9":      func(o *Options) { o.Queues = 9 },
-		"--rate 0":        func(o *Options) { o.Rate = 0 },
-		"--rate 1000000":  func(o *Options) { o.Rate = 1_000_000 },
-		"--guest-mem -1":  func(o *Options) { o.GuestMem = -1 },
-		"--guest-mem 1:":  func(o *Options) { o.GuestMem = 1 },
-		"--dut-cpu 1":     func(o *Options) { o.CPU = 1 },
-		"--load-cpu":      func(o *Options) { o.LoadCPU = 1000 },
-		"make build":      func(o *Options) { o.Batond = "/nowhere/batond" },
-		"--hugepages: th": func(o *Options) { o.Huge, o.GuestMem = true, maxMem },
+		"--vms 0":                             func(o *Options) { o.VMs = 0 },
+		"--vms 1001":                          func(o *Options) { o.VMs = 1001 },
+		"--queues 0":                          func(o *Options) { o.Queues = 0 },
+		"--queues 9":                          func(o *Options) { o.Queues = 9 },
+		"--rate 0":                            func(o *Options) { o.Rate = 0 },
+		"--rate 1000000":                      func(o *Options) { o.Rate = 1_000_000 },
+		"--guest-mem -1":                      func(o *Options) { o.GuestMem = -1 },
+		"--guest-mem 1:":                      func(o *Options) { o.GuestMem = 1 },
+		"--dut-cpu 1":                         func(o *Options) { o.CPU = 1 },
+		"--load-cpu":                          func(o *Options) { o.LoadCPU = 1000 },
+		"make build":                          func(o *Options) { o.Batond = "/nowhere/batond" },
+		"--guest-mem: 255 VMs of 1048576 MiB": func(o *Options) { o.GuestMem = maxMem },
+		"--hugepages: th":                     func(o *Options) { o.Huge, o.GuestMem = true, maxMem },
 	} {
 		o := good
 		change(&o)

@@ -70,14 +70,26 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// CheckFree tells whether there are huge pages for the guests, once nobody else measures.
+// CheckFree tells whether there is memory for the guests, all of which is used, once nobody else
+// measures.
 func (o *Options) CheckFree() error {
-	need := (max(o.GuestMem<<20, o.leastMem()) + hugePage - 1) / hugePage * o.VMs
-	if free := machine.FreeHugePages(); o.Huge && need > free {
-		return fmt.Errorf("--hugepages: the guests need %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d, or run without", need, free, need+batondPages)
+	need := o.memory() * o.VMs
+	if o.Huge {
+		pages := need / hugePage
+		if free := machine.FreeHugePages(); pages > free {
+			return fmt.Errorf("--hugepages: the guests need %d huge pages of 2 MiB, and %d are free: scripts/huge-pages %d, or run without", pages, free, pages+batondPages)
+		}
+		return nil
+	}
+	if free := machine.AvailableMemory(); free > 0 && need+spareMemory > free {
+		return fmt.Errorf("--guest-mem: %d VMs of %d MiB need %d MiB beside %d for all else, and %d are available: fewer --vms, or less for each",
+			o.VMs, o.memory()>>20, need>>20, spareMemory>>20, free>>20)
 	}
 	return nil
 }
+
+// spareMemory is what the guests leave to two batonds and the rest of the machine, in bytes.
+const spareMemory = 1 << 30
 
 // Notes say how it was measured.
 func (o *Options) Notes() []string {

@@ -84,6 +84,22 @@ func FreeHugePages() (n int) {
 	return n
 }
 
+// AvailableMemory is the memory that the kernel can give to processes, in bytes; 0 if it does
+// not say.
+func AvailableMemory() int {
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		var kB int
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kB); n == 1 {
+			return kB << 10
+		}
+	}
+	return 0
+}
+
 // Resident is the memory that a process has in use, huge pages included, in bytes.
 //
 //	error: the process is gone

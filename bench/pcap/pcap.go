@@ -21,6 +21,7 @@ type Writer struct {
 	file     *os.File
 	buffered *bufio.Writer
 	pcap     *pcapgo.Writer
+	failed   bool // Write has said why
 }
 
 // maxFrame is the longest frame that files are said to have, in bytes.
@@ -43,13 +44,20 @@ func Create(path string) (*Writer, error) {
 // Write adds a packet. Its time is always the same.
 func (w *Writer) Write(frame []byte) error {
 	ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), Length: len(frame), CaptureLength: len(frame)}
-	return w.pcap.WritePacket(ci, frame)
+	err := w.pcap.WritePacket(ci, frame)
+	w.failed = w.failed || err != nil
+	return err
 }
 
 // Close ends the file.
 //
-//	error: something could not be written
-func (w *Writer) Close() error { return errors.Join(w.buffered.Flush(), w.file.Close()) }
+//	error: something could not be written that no error of Write was about
+func (w *Writer) Close() error {
+	if w.failed {
+		return w.file.Close()
+	}
+	return errors.Join(w.buffered.Flush(), w.file.Close())
+}
 
 // Write writes a file of packets.
 func Write(path string, frames [][]byte) (err error) {

@@ -2,8 +2,12 @@ package pcap_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	"baton/bench/pcap"
@@ -35,5 +39,16 @@ func TestWriteRead(t *testing.T) {
 	}
 	if err := pcap.Write(filepath.Join(path, "x"), nil); err == nil {
 		t.Error("a file as folder: no error")
+	}
+}
+
+// A full disk is told once.
+func TestWrite_full(t *testing.T) {
+	long := bytes.Repeat([]byte{1}, 1518)
+	for _, num := range []int{1, 100} { // found at the end, or before
+		err := pcap.Write("/dev/full", slices.Repeat([][]byte{long}, num))
+		if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%d frames: %v", num, err)
+		}
 	}
 }
