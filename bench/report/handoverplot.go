@@ -30,7 +30,7 @@ func (h *Handover) plots(dir string) (names []string, err error) {
 			continue
 		}
 		for _, ext := range []string{".svg", ".png"} { // the legend is where the plot has room for it
-			if err := saveAs(plotHeight, filepath.Join(dir, p.name+ext), drawn.Draw); err != nil {
+			if err := saveAs(plotWidth, plotHeight, filepath.Join(dir, p.name+ext), drawn.Draw); err != nil {
 				return names, err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -17,10 +18,12 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Sizes of plots. The legend stands to the right of the axes.
+// Sizes of plots. The legend stands to the right of the axes, and has more room if it needs it.
 const (
 	plotWidth   = 32 * vg.Centimeter
 	legendWidth = 11 * vg.Centimeter
+	legendLeft  = 10 // points between the axes and the legend
+	legendTop   = 20 // points above it
 	lineWidth   = 1.5
 )
 
@@ -39,18 +42,26 @@ func newPlot(title, x, y string) *plot.Plot {
 // save draws a plot of a height, with its legend beside it, into a file of the format that
 // its name says.
 func save(p *plot.Plot, height vg.Length, path string) error {
-	return saveAs(height, path, func(all draw.Canvas) {
-		legend := p.Legend
+	legend := p.Legend
+	width, height := roomOf(&legend, height)
+	return saveAs(plotWidth-legendWidth+width, height, path, func(all draw.Canvas) {
 		p.Legend = plot.NewLegend()
-		p.Draw(draw.Crop(all, 0, -legendWidth, 0, 0))
+		p.Draw(draw.Crop(all, 0, -width, 0, 0))
 		p.Legend = legend
-		legend.Draw(draw.Crop(all, plotWidth-legendWidth+vg.Points(10), 0, 0, -vg.Points(20)))
+		legend.Draw(draw.Crop(all, plotWidth-legendWidth+vg.Points(legendLeft), 0, 0, -vg.Points(legendTop)))
 	})
 }
 
-// saveAs has a plot of a height drawn into a file of the format that its name says.
-func saveAs(height vg.Length, path string, drawOn func(draw.Canvas)) error {
-	c, err := draw.NewFormattedCanvas(plotWidth, height, filepath.Ext(path)[1:])
+// roomOf is the width that a legend takes beside the axes, and the height of a plot in which
+// it has room, at least least.
+func roomOf(l *plot.Legend, least vg.Length) (width, height vg.Length) {
+	size := l.Rectangle(draw.Canvas{}).Size()
+	return max(legendWidth, size.X+2*vg.Points(legendLeft)), max(least, size.Y+2*vg.Points(legendTop))
+}
+
+// saveAs has a plot drawn into a file of the format that its name says.
+func saveAs(width, height vg.Length, path string, drawOn func(draw.Canvas)) error {
+	c, err := draw.NewFormattedCanvas(width, height, filepath.Ext(path)[1:])
 	if err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
 	}
@@ -198,7 +209,7 @@ func steps(least, most float64) (ticks []plot.Tick) {
 		}
 	}
 	for i := math.Ceil(least / step); i*step <= most; i++ {
-		ticks = append(ticks, plot.Tick{Value: i * step, Label: fmt.Sprintf("%.4g", i*step)})
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: strconv.FormatFloat(float64(float32(i*step)), 'f', -1, 32)})
 	}
 	return ticks
 }
