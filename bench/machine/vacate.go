@@ -108,7 +108,7 @@ func moveBack(file string) {
 
 // Vacated tells a report's readers of it.
 func Vacated(moved int) string {
-	return fmt.Sprintf("%d threads of the kernel that may run anywhere, and those that order the trials, are kept off these CPUs, or off the first where there is no other.", moved)
+	return fmt.Sprintf("Kept off these CPUs, or off the first where there is no other: the threads that order the trials, and threads of the kernel that may run anywhere (%d).", moved)
 }
 
 // moveAway moves a thread away from cpus and notes in before where it was. Most of the

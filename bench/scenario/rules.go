@@ -19,12 +19,12 @@ type rules struct{}
 func (rules) Name() string { return "rules" }
 
 func (rules) About() string {
-	return "from VM to VM, a flow for each of --flows rules (10, 1 k, 10 k, 100 k), by 1, 8, 32 masks, exact-match caches off (baton's: 64 entries, which answer below 64 rules); 100 k rules take minutes"
+	return "from VM to VM, a flow for each of --flows rules (10, 1 k, 10 k, 100 k), by 1, 8, 32 masks (never more than rules), exact-match caches off (baton's: 64 entries, which answer below 64 rules); 100 k rules take minutes"
 }
 
 func (rules) check(o *Options) error {
 	if n := slices.Max(append(o.Flows, 1)); n > topology.MaxRules {
-		return fmt.Errorf("%d rules: at most %d have flows that differ", n, topology.MaxRules)
+		return fmt.Errorf("scenario rules: --flows is the number of rules there, and at most %d have flows that differ, not %d: leave --flows out, or give 100k", topology.MaxRules, n)
 	}
 	return nil
 }
