@@ -226,9 +226,7 @@ func (t *taking) steer() error {
 // pass returns when all workers have seen it.
 func (t *taking) pass() error {
 	t.valve.Pass()
-	t.h.pool.Quiesce() // the iterations that were under way are over
-	t.h.pool.Quiesce() // and those that have begun since
-	return nil
+	return t.h.pool.Round(t.ctx) // whole iterations: its queues have been polled
 }
 
 func (t *taking) open() error {

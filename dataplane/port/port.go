@@ -103,7 +103,8 @@ type Waker interface {
 // Quiescer waits until no worker can hold what was reachable before the call: a
 // port's control side calls it after it unpublished a ring or a memory mapping,
 // and before it frees it. It returns once every worker has begun a new iteration
-// of its loop, or sleeps; it never waits for guests or peers.
+// of its loop, was between two queues of one, or sleeps; it never waits for guests or peers.
+// That a queue has been polled it does not tell.
 //
 //	conc: safe for concurrent use, except from a worker itself
 type Quiescer interface {

@@ -255,23 +255,32 @@ func (p *Pool) publish(next *layout) {
 	}
 }
 
-// backOff waits between looks at a worker: first by giving way, then for longer.
+// backOff waits between looks at a worker: first without a pause, for some 20 us, then by sleeping for
+// longer and longer. The thread itself sleeps: Go's scheduler would hand a goroutine that is bound
+// to its thread (relay.Urgent) from thread to thread each time, which takes as long as what is waited
+// for.
 func backOff(i int) {
-	if i < 64 {
-		runtime.Gosched()
+	if i < 32 {
+		pause(32)
 		return
 	}
-	time.Sleep(min(time.Duration(i-63)*5*time.Microsecond, 200*time.Microsecond))
+	nap := unix.NsecToTimespec(int64(min(time.Duration(i-31)*5*time.Microsecond, 200*time.Microsecond)))
+	_ = unix.Nanosleep(&nap, nil) // one that ends early is as well
 }
 
 // Quiesce implements port.Quiescer.
 func (p *Pool) Quiesce() {
-	_ = p.passed(context.Background(), 1, false) // the background never ends
+	type at struct{ epoch, turns uint64 }
+	var from [MaxWorkers]at
+	for n, w := range p.workers {
+		from[n] = at{w.epoch.Load(), w.turns.Load()}
+	}
+	for n, w := range p.workers {
+		for i := 0; from[n] == (at{w.epoch.Load(), w.turns.Load()}) && !w.idle(false); i++ {
+			backOff(i)
+		}
+	}
 }
-
-// Flush returns when all parcels that were handed over before it was called are
-// sent or counted: each worker has done a whole iteration, or sleeps and has none.
-func (p *Pool) Flush() { _ = p.passed(context.Background(), 2, true) }
 
 // passed waits until every worker has begun num more iterations, or holds
 // nothing; with parcels, the ones that wait for a worker count as held by it.

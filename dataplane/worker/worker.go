@@ -28,14 +28,18 @@ const (
 // Worker is one poll loop. All that is not said to be otherwise belongs to the
 // loop's goroutine.
 type Worker struct {
-	_     [64]byte
-	epoch atomic.Uint64 // iterations begun
-	state atomic.Uint32
-	taken atomic.Uint64 // epoch of the layout in use
-	gen   atomic.Uint64 // generation of the snapshot in use
-	held  atomic.Int64  // free buffers in the cache, as of the last iteration
-	ask   atomic.Pointer[question]
-	_     [64]byte
+	_      [64]byte
+	epoch  atomic.Uint64 // iterations begun
+	state  atomic.Uint32
+	taken  atomic.Uint64 // epoch of the layout in use
+	gen    atomic.Uint64 // generation of the snapshot in use
+	held   atomic.Int64  // free buffers in the cache, as of the last iteration
+	ask    atomic.Pointer[question]
+	turns  atomic.Uint64                // times that it held nothing, within iterations
+	asked  atomic.Uint64                // errands
+	served atomic.Uint64                // of asked, those that are done
+	visits [MaxPorts / 64]atomic.Uint64 // slots of ports that come first
+	_      [64]byte
 
 	id, cpu int
 	tid     atomic.Int64 // of its thread; 0: not known
@@ -66,6 +70,7 @@ type Worker struct {
 	tunnelFrame int // bytes of the largest frame that fits into the tunnel
 
 	alone    bool   // the last iteration moved no packet
+	between  int    // packets that errands moved in this iteration
 	segments int    // made of super-segments in this turn of a queue
 	effort   uint64 // of finishing frames in this turn, in steps
 
@@ -239,12 +244,16 @@ func (w *Worker) begin() bool {
 	if q := w.ask.Load(); q != nil {
 		w.answer(q)
 	}
+	w.serve()
 	return true
 }
 
 // iterate polls everything once and returns how many packets were moved.
 func (w *Worker) iterate() (moved int) {
 	for i := range w.rxqs {
+		if i%turnQueues == turnQueues-1 {
+			w.pass()
+		}
 		r := &w.rxqs[i]
 		if !r.waits(w.alone) {
 			moved += w.receive(r)
@@ -252,7 +261,8 @@ func (w *Worker) iterate() (moved int) {
 			r.settler.Settle()
 		}
 	}
-	moved += w.drain()
+	moved += w.drain() + w.between
+	w.between = 0
 	if w.told != 0 {
 		w.tell()
 	}
@@ -417,7 +427,7 @@ func (w *Worker) disarm(n int) {
 
 // pending reports whether something waits that no descriptor tells of.
 func (w *Worker) pending() bool {
-	if w.pool.layout.Load() != w.lay || w.ask.Load() != nil {
+	if w.pool.layout.Load() != w.lay || w.ask.Load() != nil || w.asked.Load() != w.served.Load() {
 		return true
 	}
 	for _, r := range w.from {

@@ -295,6 +295,7 @@ func (g *Gate) resume(words []uint32) error {
 		err = g.device.Resume(words)
 	}
 	g.state.Store(stateDirect)
+	g.link.quiet.Visit(g.name)
 	g.nudge()
 	if err != nil {
 		return fmt.Errorf("port %s: %w", g.name, err)

@@ -17,6 +17,8 @@ type late struct {
 // Quiesce and Flush implement Workers.
 func (l *late) Quiesce() { l.end() }
 
+func (l *late) Visit(string) {}
+
 func (l *late) Flush() {
 	if l.flush != nil {
 		l.flush()

@@ -14,6 +14,8 @@ type Workers interface {
 	// Flush returns when all that workers had handed to one another has been sent, and what a device
 	// sends with the next poll, too.
 	Flush()
+	// Visit has the workers look at a port before others, those that sleep too.
+	Visit(port string)
 }
 
 // Link is one process' end of an Area.

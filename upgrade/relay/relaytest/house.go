@@ -203,6 +203,9 @@ func (p *Process) Quiesce() {
 // Flush implements relay.Workers: one loop hands nothing to another.
 func (p *Process) Flush() { p.Quiesce() }
 
+// Visit implements relay.Workers: the loop looks at all all the time.
+func (p *Process) Visit(string) {}
+
 // Add and Remove make the process its own worker's waker.
 func (p *Process) Add(int) error { return nil }
 func (p *Process) Remove(int)    {}
