@@ -53,7 +53,9 @@ func startBatond(s *site, o *Options, all []topology.VM) (*batond, error) {
 	defer log.Close()
 	cmd := exec.Command(o.Batond, "--config", config)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, o.Dir
-	if err := s.do(func() error { return machine.StartAmong(cmd, o.CPU, o.LoadCPU) }); err != nil {
+	if err := s.do(func() error {
+		return machine.Less(func() error { return machine.StartAmong(cmd, o.CPU, o.LoadCPU) })
+	}); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Batond, err)
 	}
 	err = d.adopt(cmd.Process.Pid)

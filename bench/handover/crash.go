@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"baton/bench/machine"
 	"baton/bench/report"
 )
 
@@ -54,7 +53,6 @@ func Crash(ctx context.Context, o Options) (h *report.Handover, err error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = machine.FavourLess(standby) // as batond itself: it was there before
 	h.Memory = larger(nil, r.batond.pid, standby)
 	var killed time.Duration
 	if err = r.window(ctx, h, func() (err error) {
@@ -91,10 +89,11 @@ const standbyReady = "ready"
 func (r *rig) crash(h *report.Handover, standby int) (killed time.Duration, err error) {
 	d := r.batond
 	killed = r.load.now()
-	r.load.mark.Store(int64(killed))
 	if err := unix.PidfdSendSignal(d.fd, unix.SIGKILL, nil, 0); err != nil {
 		return 0, fmt.Errorf("batond, process %d: kill: %w", d.pid, err)
 	}
+	// What was sent before may have passed the one that was killed.
+	r.load.mark.Store(int64(r.load.now()))
 	if err := d.adopt(standby); err != nil {
 		return 0, err
 	}

@@ -105,6 +105,26 @@ func Favour(pid int, pollers ...int) error {
 //	error: no right to (CAP_SYS_NICE)
 func FavourLess(pid int) error { return favour(pid, niceLess, niceLess) }
 
+// Less runs f on a thread that has the place of FavourLess: a process that f starts has it from its
+// first thread on, and those that it starts, too, which may put some of their threads before the
+// others then. Without the right to, f runs all the same.
+//
+//	error: f's
+func Less(f func() error) error {
+	runtime.LockOSThread()
+	// getpriority(2) tells 20 - nice.
+	was, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil || unix.Setpriority(unix.PRIO_PROCESS, 0, niceLess) != nil {
+		runtime.UnlockOSThread()
+		return f()
+	}
+	err = f()
+	if unix.Setpriority(unix.PRIO_PROCESS, 0, 20-was) == nil { // else the thread ends with its goroutine
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
 // favour gives the threads of a process the nice value other, its pollers poll.
 func favour(pid, other, poll int, pollers ...int) error {
 	if pid == 0 {
