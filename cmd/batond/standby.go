@@ -28,6 +28,15 @@ type standing struct {
 	early   map[string]wire.Section // states of ports whose bindings have not come
 	pulses  []uint64                // of the workers, as of when they last moved
 	beaten  []bool                  // which have since they all had
+	went    *succession             // nil until this process has gone on
+}
+
+// succession is what going on with the rings of a process that is dead found.
+type succession struct {
+	stale   map[string]bool
+	begun   int64         // relay.Now
+	took    time.Duration // until all rings were served
+	steered chan error    // gets what became of the wire's traffic
 }
 
 // standBy has everything that the process at the other end of the socket has, and when that
@@ -45,10 +54,10 @@ func (h *host) standBy(ctx context.Context, fd int) error {
 	}
 	err = (&handover.Standby{
 		Conn: conn, Begin: t.begin, Told: t.tell, Put: t.put, Drop: t.drop, Rules: t.rules, Dead: t.dead, Watch: t.watch,
-		Moved: t.moves, Still: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill,
+		Moved: t.moves, Still: max(h.settings.Watchdog, 2*handover.BeatEvery), Kill: t.kill, Orphaned: t.goOn,
 	}).Run()
 	switch {
-	case errors.Is(err, handover.ErrOrphaned) && h.agent != nil:
+	case errors.Is(err, handover.ErrOrphaned) && t.went != nil:
 		return t.succeed()
 	case errors.Is(err, handover.ErrOrphaned), errors.Is(err, handover.ErrCalledOff):
 		return errCalledOff
@@ -230,41 +239,49 @@ func (t *standing) forget(stale map[string]bool) error {
 	return nil
 }
 
-// succeed goes on in the place of the process that is dead.
-func (t *standing) succeed() error {
-	begun := relay.Now()
+// goOn serves the rings of the process that is dead.
+func (t *standing) goOn() {
+	s := &succession{begun: relay.Now(), steered: make(chan error, 1)}
+	t.went = s
 	t.valve.Hold()
 	// What moves the wire's traffic may wait for others, as a bridge's kernel lock is everybody's; the
 	// VMs do not wait for it.
-	steered := make(chan error, 1)
-	go func() { steered <- t.h.under.take(t.h.under.which) }()
+	go func() {
+		defer relay.Urgent()()
+		s.steered <- t.h.under.take(t.h.under.which)
+	}()
 	// First all can receive, then they send.
-	stale := t.stale()
+	s.stale = t.stale()
 	for name, p := range t.ports {
-		if !stale[name] {
+		if !s.stale[name] {
 			p.device.ResumeLostReceive()
 		}
 	}
 	t.valve.Open()
 	for name, p := range t.ports {
-		if !stale[name] {
+		if !s.stale[name] {
 			p.device.ResumeLost()
 		}
 	}
-	took := time.Duration(relay.Now() - begun)
-	if err := <-steered; err != nil {
+	s.took = time.Duration(relay.Now() - s.begun)
+}
+
+// succeed does the rest, once this process has gone on in the place of the one that is dead.
+func (t *standing) succeed() error {
+	s := t.went
+	if err := <-s.steered; err != nil {
 		t.h.loggers.root.Error("the wire's traffic does not come here", "error", err)
 	}
-	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", took,
-		"wire_took", time.Duration(relay.Now()-begun))
-	if err := t.forget(stale); err != nil {
+	t.h.loggers.root.Warn("the process that forwarded is dead: this one goes on", "ports", len(t.ports), "took", s.took,
+		"wire_took", time.Duration(relay.Now()-s.begun))
+	if err := t.forget(s.stale); err != nil {
 		return err
 	}
 	for _, sec := range t.early { // their bindings went with that process: the controller tells of them
 		sec.Close()
 	}
-	t.h.upgrader.last = inheritance(hostapi.UpgradeTakeover, program(), time.Now().Add(-took), t.moved())
-	t.h.upgrader.last.TotalS = took.Seconds()
+	t.h.upgrader.last = inheritance(hostapi.UpgradeTakeover, program(), time.Now().Add(-s.took), t.moved())
+	t.h.upgrader.last.TotalS = s.took.Seconds()
 	if err := t.board.Load().Close(); err != nil {
 		t.h.loggers.root.Warn("the leases of the process that is dead", "error", err)
 	}

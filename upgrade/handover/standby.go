@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
+	"baton/upgrade/relay"
 	"baton/upgrade/wire"
 )
 
@@ -25,6 +27,11 @@ type Standby struct {
 	// returns when that may be so, and at the latest when stop is closed.
 	Dead  func() bool
 	Watch func(stop <-chan struct{})
+	// Orphaned goes on with the ports; it comes once, when Dead is so or the keeper's socket has
+	// ended, after a Begin without error, and none of the others is called then or later. Mostly it
+	// is called on Watch's thread, which others give way to: while it works nobody serves the
+	// guests, and the keeper's other threads are dying on the same CPUs.
+	Orphaned func()
 	// Moved reports whether all the keeper's threads that touch rings have done something since
 	// it last did. Still is how long they may not before Kill ends the keeper: it is stuck. A keeper
 	// whose threads move may be silent for patience times as long.
@@ -34,26 +41,60 @@ type Standby struct {
 
 	waiting []wire.Section
 	moved   time.Time // when Moved last was so
+
+	doing sync.Mutex // held while a step is done, and in Orphaned; guards what follows
+	begun bool       // without an error
+	over  bool       // no step is done any more, and Orphaned not called
+	went  bool       // Orphaned has been called
 }
 
 // Run stands by until the keeper is dead or ends as it should.
 //
-//	error: ErrOrphaned: its workers are dead for certain, and all is this process';
-//	ErrCalledOff: nothing is
+//	error: ErrOrphaned: its workers are dead for certain, and all is this process', for which
+//	Orphaned was called if there was anything; ErrCalledOff: nothing is
 func (s *Standby) Run() error {
 	s.moved = time.Now()
 	stop := make(chan struct{})
 	seen := make(chan struct{})
 	go func() {
 		defer close(seen)
+		defer relay.Urgent()() // from now on: who has to be woken first to be urgent comes late
 		s.Watch(stop)
+		if s.Dead() {
+			s.orphaned()
+		}
 		_ = s.Conn.SetDeadline(time.Unix(1, 0)) // wakes Receive; a closed one needs it not
 	}()
-	err := s.run()
+	err := s.finish(s.run())
 	close(stop)
 	<-seen
 	for i := range s.waiting {
 		s.waiting[i].Close()
+	}
+	return err
+}
+
+// orphaned calls Orphaned, unless that was done or there is nothing to go on with.
+func (s *Standby) orphaned() {
+	s.doing.Lock()
+	defer s.doing.Unlock()
+	if s.begun && !s.over {
+		s.over, s.went = true, true
+		s.Orphaned()
+	}
+}
+
+// finish is what Run returns when run has returned err.
+func (s *Standby) finish(err error) error {
+	if errors.Is(err, ErrOrphaned) {
+		s.orphaned()
+		return err
+	}
+	s.doing.Lock()
+	defer s.doing.Unlock()
+	s.over = true
+	if s.went {
+		return ErrOrphaned // who has gone on does not end for what came last
 	}
 	return err
 }
@@ -73,13 +114,9 @@ func (s *Standby) run() error {
 		if err != nil {
 			return err
 		}
-		answer := step{Step: q.Step, Port: q.Port}
-		err = s.do(&q)
-		if err == nil && q.Step == stepBegin && s.Told != nil {
-			answer.Told, err = s.Told()
-		}
-		if err != nil {
-			answer.Error = err.Error()
+		answer, ok := s.answer(&q)
+		if !ok {
+			return ErrOrphaned
 		}
 		_ = s.Conn.SetDeadline(time.Now().Add(patience * s.Still))
 		if err := send(s.Conn, answer); err != nil {
@@ -92,6 +129,29 @@ func (s *Standby) run() error {
 			return errors.New(answer.Error)
 		}
 	}
+}
+
+// answer does a step; false if Orphaned was called.
+func (s *Standby) answer(q *step) (answer step, ok bool) {
+	s.doing.Lock()
+	defer s.doing.Unlock()
+	if s.over {
+		return answer, false
+	}
+	answer = step{Step: q.Step, Port: q.Port}
+	err := s.do(q)
+	if err == nil && q.Step == stepBegin && s.Told != nil {
+		answer.Told, err = s.Told()
+	}
+	switch {
+	case err != nil:
+		answer.Error = err.Error()
+	case q.Step == stepBegin:
+		s.begun = true
+	case q.Step == stepAbort:
+		s.over = true // the keeper's workers end, and are not dead
+	}
+	return answer, true
 }
 
 // patience is how much longer a keeper may be silent than its threads may stand still: what is
