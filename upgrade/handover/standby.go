@@ -28,9 +28,10 @@ type Standby struct {
 	Dead  func() bool
 	Watch func(stop <-chan struct{})
 	// Orphaned goes on with the ports; it comes once, when Dead is so or the keeper's socket has
-	// ended, after a Begin without error, and none of the others is called then or later. Mostly it
-	// is called on Watch's thread, which others give way to: while it works nobody serves the
-	// guests, and the keeper's other threads are dying on the same CPUs.
+	// ended, after a Begin without error and no abort. No step (Begin, Told, Put, Drop, Rules) is
+	// under way then, and none comes later; Dead and Moved may be called meanwhile. Mostly it is
+	// called on Watch's thread, which others give way to: while it works nobody serves the guests,
+	// and the keeper's other threads are dying on the same CPUs.
 	Orphaned func()
 	// Moved reports whether all the keeper's threads that touch rings have done something since
 	// it last did. Still is how long they may not before Kill ends the keeper: it is stuck. A keeper

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"baton/upgrade/handover"
+	"baton/upgrade/wire"
 )
 
 // ward is a standby whose keeper's threads do what the test says.
 type ward struct {
 	s      *handover.Standby
+	a      *wire.Conn // the keeper's end
 	k      *handover.Keeper
 	dead   atomic.Bool
 	moves  atomic.Bool
@@ -23,10 +25,19 @@ type ward struct {
 
 const still = 200 * time.Millisecond
 
+// newWard is one that runs.
 func newWard(t *testing.T) *ward {
 	t.Helper()
+	w := makeWard(t)
+	w.run(t)
+	return w
+}
+
+// makeWard is one that does not run yet.
+func makeWard(t *testing.T) *ward {
+	t.Helper()
 	a, b := pair(t)
-	w := &ward{k: handover.NewKeeper(a), begun: time.Now(), ended: make(chan error, 1), over: make(chan struct{})}
+	w := &ward{a: a, k: handover.NewKeeper(a), ended: make(chan error, 1), over: make(chan struct{})}
 	w.moves.Store(true)
 	w.s = &handover.Standby{
 		Conn: b, Dead: w.dead.Load, Moved: w.moves.Load, Still: still,
@@ -36,16 +47,21 @@ func newWard(t *testing.T) *ward {
 			w.dead.Store(true)
 		},
 	}
+	return w
+}
+
+func (w *ward) run(t *testing.T) {
+	t.Helper()
+	w.begun = time.Now()
 	go func() {
 		w.ended <- w.s.Run()
 		close(w.over)
 	}()
 	t.Cleanup(func() {
-		a.Close()
+		w.a.Close()
 		<-w.over
-		b.Close()
+		w.s.Conn.Close()
 	})
-	return w
 }
 
 // beat has the keeper speak until the standby ends.
