@@ -263,6 +263,7 @@ func (t *standing) goOn() {
 			p.device.ResumeLost()
 		}
 	}
+	t.h.pool.Wake()
 	s.took = time.Duration(relay.Now() - s.begun)
 }
 

@@ -59,6 +59,20 @@ func (p *Pool) Visit(name string) {
 	}
 }
 
+// Wake has each worker poll all its queues once more from now on, one that sleeps or is about to, too:
+// for who has given many ports something to be polled without a word to their workers.
+//
+//	conc: safe
+func (p *Pool) Wake() {
+	p.mu.Lock() // keeps Close from closing what they are woken by
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		if w.state.Load() != stateOff {
+			w.waker.wake()
+		}
+	}
+}
+
 // Flush returns when all parcels that were handed over before it was called are sent or counted, and
 // what devices send with the next poll, too: each worker has seen to it, or sleeps and has none. Twice,
 // as a worker hands on what came for a queue that is off.

@@ -108,6 +108,38 @@ func TestVisit(t *testing.T) {
 	check("not visited", a, b)
 }
 
+// All workers poll what they are woken for, once.
+func TestWake(t *testing.T) {
+	l := newLab(t, func(c *Config) { c.Workers = 2 })
+	a := newDouble(t, "a", port.KindVhost, 2)
+	l.addPort(1, a)
+	for range 100 {
+		for _, w := range l.workers {
+			eventually(t, "sleep", func() bool { return w.state.Load() == stateAsleep })
+		}
+		before := [2]uint64{a.queues[0].polled.Load(), a.queues[1].polled.Load()}
+		l.Wake()
+		for i, q := range a.queues {
+			eventually(t, "poll", func() bool { return q.polled.Load() > before[i] })
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.Wake() // nobody, and nothing that is closed
+}
+
+// A worker that has looked at its queues and is about to sleep is woken, too.
+func TestWake_beforeSleep(t *testing.T) {
+	p, w := testLoop(t, newDouble(t, "a", port.KindVhost, 1))
+	for w.waker.wait(time.Microsecond) { // what the port's coming left
+	}
+	p.Wake()
+	done := make(chan struct{})
+	go func() { w.sleep(); close(done) }()
+	until(t, done, "sleep")
+}
+
 // What was left for a device to send with the next poll is sent when Flush returns, within an
 // iteration too.
 func TestFlush_sendsStaged(t *testing.T) {

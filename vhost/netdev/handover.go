@@ -142,7 +142,8 @@ func (d *Device) Resume(words []uint32) error {
 // Each ring goes on where the guest's memory shows, behind the last chain that was given
 // back: what the dead device had taken and not given back is taken again. A packed ring's
 // memory does not always tell; then its word is believed, and the log says so. Rings
-// that do not start are logged too; Running counts those that did.
+// that do not start are logged too; Running counts those that did. The workers are the caller's to
+// wake, once for all devices: woken for each ring, they would take the CPU from who resumes the rest.
 func (d *Device) ResumeLost() {
 	d.mu.Lock()
 	defer d.release()
@@ -150,8 +151,9 @@ func (d *Device) ResumeLost() {
 		return
 	}
 	d.lose()
-	d.mute = false
+	d.mute, d.silent = false, true
 	d.startAll()
+	d.silent = false
 	d.unmake()
 }
 

@@ -153,8 +153,8 @@ func (d *Device) enabled(r *ring) bool {
 	return r.wanted || d.features&proto.FeatureProtocol == 0
 }
 
-// publish shows a running ring to its worker, and wakes it: it may sleep with chains
-// waiting in a ring that it could not see before.
+// publish shows a running ring to its worker, and wakes it unless d is silent: it may sleep with
+// chains waiting in a ring that it could not see before.
 func (d *Device) publish(r *ring) {
 	d.slotOf(r).Store(&slot{ring: r.live, enabled: d.enabled(r), poll: r.poll, takes: virtq.Offloads(meant(d.features))})
 	if r.index&1 == 1 && !d.silent {

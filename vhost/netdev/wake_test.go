@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"baton/dataplane/port"
+	"baton/vhost/netdev"
 	"baton/vhost/virtq/drivertest"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,42 @@ func TestWaker(t *testing.T) {
 	g.dev.Disconnected()
 	if len(w) != 0 {
 		t.Fatal("still registered")
+	}
+}
+
+// What goes on for a device that is dead wakes nobody, ring by ring: who resumes many devices does,
+// once. The frames that wait are there for the worker's next poll.
+func TestResumeLost_wakesNobody(t *testing.T) {
+	g := newRig(t, nil)
+	g.connect(modern)
+	s := sent(t, g.dev.State())
+	kick, err := unix.FcntlInt(uintptr(s.Rings[1].Kick), unix.F_DUPFD_CLOEXEC, 3)
+	g.ok(err)
+	defer unix.Close(kick)
+	heir, err := netdev.Restore(netdev.Config{Name: "vm1", QueuePairs: 1}, s)
+	g.ok(err)
+	defer heir.Close()
+	g.sendOne(60)
+	drivertest.Signals(kick)
+	heir.ResumeLostReceive()
+	heir.ResumeLost()
+	if n := drivertest.Signals(kick); n != 0 {
+		t.Errorf("%d kicks", n)
+	}
+	q, w := heir.Queue(0), fakeWaker{}
+	q.Attach(w)
+	if q.Arm() != port.ArmReady {
+		t.Error("the frame that waits is not there for the worker")
+	}
+	q.Disarm()
+	g.ok(heir.SetVringKick(1, g.eventFD()))
+	for fd := range w {
+		if drivertest.Signals(fd) == 0 {
+			t.Error("a ring that starts later wakes nobody")
+		}
+	}
+	if len(w) != 1 {
+		t.Errorf("%d descriptors", len(w))
 	}
 }
 
