@@ -94,6 +94,19 @@ func confine(to *unix.CPUSet) (some bool, err error) {
 	return some, nil
 }
 
+// among has the calling thread, which its goroutine is bound to, run on some CPUs until what it
+// returns is called; where it stays if it may not.
+func among(some []int) (end func()) {
+	var was, set unix.CPUSet
+	for _, cpu := range some {
+		set.Set(cpu)
+	}
+	if unix.SchedGetaffinity(0, &was) != nil || unix.SchedSetaffinity(0, &set) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &was) } // where it may run; it did before
+}
+
 // start runs f on a thread that may use all CPUs: a program that f starts may, too.
 func (c *cpus) start(f func() error) error {
 	runtime.LockOSThread()

@@ -118,3 +118,37 @@ func threads(t *testing.T) map[string]unix.CPUSet {
 	}
 	return all
 }
+
+// A thread works on other CPUs for a while, where it may, and then where it did before.
+func TestAmong(t *testing.T) {
+	runtime.LockOSThread() // and its thread ends with the test
+	affinity := func() (set unix.CPUSet) {
+		if err := unix.SchedGetaffinity(0, &set); err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	was := affinity()
+	var want unix.CPUSet
+	for cpu := range 1024 {
+		if was.IsSet(cpu) {
+			want.Set(cpu)
+			end := among([]int{cpu})
+			if got := affinity(); got != want {
+				t.Errorf("among CPU %d: %v", cpu, got)
+			}
+			end()
+			break
+		}
+	}
+	for _, none := range [][]int{nil, {1023}} {
+		end := among(none)
+		if got := affinity(); got != was {
+			t.Errorf("among %v: %v, want %v", none, got, was)
+		}
+		end()
+	}
+	if got := affinity(); got != was {
+		t.Errorf("afterwards %v, want %v", got, was)
+	}
+}

@@ -250,6 +250,8 @@ func (t *standing) goOn() {
 		defer relay.Urgent()()
 		s.steered <- t.h.under.take(t.h.under.which)
 	}()
+	// The workers' CPUs are idle until a ring goes on: the others are taken by what is dying.
+	defer among(t.h.settings.Workers.CPUs)()
 	// First all can receive, then they send.
 	s.stale = t.stale()
 	for name, p := range t.ports {
