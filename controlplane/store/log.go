@@ -31,8 +31,15 @@ type bridge struct {
 // that nobody else can enter.
 var expected = []string{"Running http and grpc server on single port", "simple token is not cryptographically signed"}
 
+// early is the error of an etcd that looks for its storage's version before it has written its first
+// term, as it may where disk or CPU are slow: it looks again 4 s later.
+const early = "missing term information"
+
 // quiet reports whether a line is for those only who look for it.
-func (b bridge) quiet(message string) bool {
+func (b bridge) quiet(message string, fields map[string]any) bool {
+	if text, ok := fields["error"].(string); ok && strings.HasSuffix(text, early) {
+		return true
+	}
 	if b.closing != nil && b.closing.Load() {
 		return true
 	}
@@ -86,7 +93,7 @@ func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		}
 	}
 	l := level(e.Level)
-	if b.quiet(e.Message) {
+	if b.quiet(e.Message, enc.Fields) {
 		l = min(l, hclog.Debug)
 	}
 	b.l.Log(l, e.Message, args...)
