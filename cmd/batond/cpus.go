@@ -95,32 +95,27 @@ func confine(to *unix.CPUSet) (some bool, err error) {
 }
 
 // among has the calling thread, which its goroutine is bound to, run on some CPUs until what it
-// returns is called; where it stays if it may not.
-func among(some []int) (end func()) {
-	var was, set unix.CPUSet
-	for _, cpu := range some {
-		set.Set(cpu)
+// returns is called.
+//
+//	error: it may not, and stays where it is; of end: it stays among those
+func among(some *unix.CPUSet) (end func() error, err error) {
+	var was unix.CPUSet
+	if err = unix.SchedGetaffinity(0, &was); err == nil {
+		err = unix.SchedSetaffinity(0, some)
 	}
-	if unix.SchedGetaffinity(0, &was) != nil || unix.SchedSetaffinity(0, &set) != nil {
-		return func() {}
-	}
-	return func() { _ = unix.SchedSetaffinity(0, &was) } // where it may run; it did before
+	return func() error { return unix.SchedSetaffinity(0, &was) }, err
 }
 
 // start runs f on a thread that may use all CPUs: a program that f starts may, too.
 func (c *cpus) start(f func() error) error {
 	runtime.LockOSThread()
-	var now unix.CPUSet
-	err := unix.SchedGetaffinity(0, &now)
-	if err == nil {
-		err = unix.SchedSetaffinity(0, &c.all)
-	}
+	end, err := among(&c.all)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("sched_setaffinity: %w", err)
 	}
 	err = f()
-	if unix.SchedSetaffinity(0, &now) == nil { // else the thread ends with its goroutine
+	if end() == nil { // else the thread ends with its goroutine
 		runtime.UnlockOSThread()
 	}
 	return err

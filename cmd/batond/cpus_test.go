@@ -133,20 +133,22 @@ func TestAmong(t *testing.T) {
 	for cpu := range 1024 {
 		if was.IsSet(cpu) {
 			want.Set(cpu)
-			end := among([]int{cpu})
-			if got := affinity(); got != want {
-				t.Errorf("among CPU %d: %v", cpu, got)
+			end, err := among(&want)
+			if got := affinity(); err != nil || got != want {
+				t.Errorf("among CPU %d: %v, %v", cpu, got, err)
 			}
-			end()
+			if err := end(); err != nil {
+				t.Error(err)
+			}
 			break
 		}
 	}
-	for _, none := range [][]int{nil, {1023}} {
-		end := among(none)
-		if got := affinity(); got != was {
-			t.Errorf("among %v: %v, want %v", none, got, was)
+	var none, absent unix.CPUSet
+	absent.Set(1023)
+	for _, set := range []*unix.CPUSet{&none, &absent} {
+		if _, err := among(set); err == nil {
+			t.Error("among CPUs that are not there")
 		}
-		end()
 	}
 	if got := affinity(); got != was {
 		t.Errorf("afterwards %v, want %v", got, was)

@@ -212,7 +212,7 @@ func (t *standing) watch(stop <-chan struct{}) {
 // kill ends the other process, which is stuck.
 func (t *standing) kill() {
 	t.h.loggers.root.Error("the process that forwards is stuck: it is killed", "watchdog", t.h.settings.Watchdog)
-	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+	t.killParent()
 }
 
 // stale are the ports that had changed, or whose front end had said something that was not yet
@@ -251,7 +251,13 @@ func (t *standing) goOn() {
 		s.steered <- t.h.under.take(t.h.under.which)
 	}()
 	// The workers' CPUs are idle until a ring goes on: the others are taken by what is dying.
-	defer among(t.h.settings.Workers.CPUs)()
+	var idle unix.CPUSet
+	for _, cpu := range t.h.settings.Workers.CPUs {
+		idle.Set(cpu)
+	}
+	if end, err := among(&idle); err == nil { // elsewhere it takes longer
+		defer func() { _ = end() }() // where it was it may be
+	}
 	// First all can receive, then they send.
 	s.stale = t.stale()
 	for name, p := range t.ports {

@@ -264,8 +264,11 @@ func (t *taking) end(all []wire.Section) error {
 // killGiver ends the process that was here, which hangs.
 func (t *taking) killGiver() {
 	t.h.loggers.root.Error("the process that was here hangs in the middle of the upgrade: it is killed", "silent", handover.GiverSilence)
-	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+	t.killParent()
 }
+
+// killParent kills the process that was here, which may be gone.
+func (t *taking) killParent() { _ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) }
 
 // bury waits until the process that was here, which is dying, has let go of all that it had: in
 // server mode its sockets' paths among them, which are to be listened on here.
@@ -273,7 +276,7 @@ func (t *taking) bury() {
 	if t.h.guests.mode != proto.ModeServer {
 		return
 	}
-	_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+	t.killParent()
 	for fds := []unix.PollFd{{Fd: int32(t.parent), Events: unix.POLLIN}}; ; {
 		if _, err := unix.Poll(fds, int(endLimit.Milliseconds())); err != unix.EINTR {
 			return
@@ -305,7 +308,7 @@ func (t *taking) farewell() {
 		s, err := t.conn.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.h.loggers.root.Error("the process that was here does not end: it is killed", "after", endLimit)
-			_ = unix.PidfdSendSignal(t.parent, unix.SIGKILL, nil, 0) // it may be gone
+			t.killParent()
 			_ = t.conn.SetDeadline(time.Time{})
 			continue
 		}

@@ -282,15 +282,15 @@ func (p *Pool) Quiesce() {
 	}
 }
 
-// passed waits until every worker has begun num more iterations, or holds
-// nothing; with parcels, the ones that wait for a worker count as held by it.
-func (p *Pool) passed(ctx context.Context, num uint64, parcels bool) error {
+// passed waits until every worker has begun num more iterations, or holds nothing: parcels that
+// wait for a worker count as held by it.
+func (p *Pool) passed(ctx context.Context, num uint64) error {
 	var from [MaxWorkers]uint64
 	for i, w := range p.workers {
 		from[i] = w.epoch.Load()
 	}
 	for n, w := range p.workers {
-		for i := 0; w.epoch.Load() < from[n]+num && !w.idle(parcels); i++ {
+		for i := 0; w.epoch.Load() < from[n]+num && !w.idle(true); i++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -340,7 +340,7 @@ func (p *Pool) Barrier(ctx context.Context, gen uint64) error {
 	}
 	// One whole iteration sends what was handed over, the next one polls the devices
 	// that send once a poll.
-	if err := p.passed(ctx, 3, true); err != nil {
+	if err := p.passed(ctx, 3); err != nil {
 		return fmt.Errorf("barrier: packets are still on their way between workers: %w", err)
 	}
 	return nil

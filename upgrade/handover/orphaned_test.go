@@ -57,6 +57,14 @@ func (o *orphan) begins(t *testing.T) {
 	}
 }
 
+// leavesLate has the keeper look dead only when all is over.
+func (o *orphan) leavesLate() {
+	o.s.Watch = func(stop <-chan struct{}) {
+		<-stop
+		o.dead.Store(true)
+	}
+}
+
 // die is the keeper's death.
 func (o *orphan) die() {
 	o.dead.Store(true)
@@ -143,10 +151,7 @@ func TestStandby_orphanedTooEarly(t *testing.T) {
 // the answer is sent, or after all is over.
 func TestStandby_calledOff(t *testing.T) {
 	o := newOrphan(t)
-	o.s.Watch = func(stop <-chan struct{}) {
-		<-stop
-		o.dead.Store(true)
-	}
+	o.leavesLate()
 	o.begins(t)
 	if err := o.k.End(); err != nil {
 		t.Fatal(err)
@@ -165,10 +170,7 @@ func TestStandby_calledOff(t *testing.T) {
 // What ended for another reason goes on with nothing, whatever becomes of the keeper.
 func TestStandby_error(t *testing.T) {
 	o := newOrphan(t)
-	o.s.Watch = func(stop <-chan struct{}) {
-		<-stop
-		o.dead.Store(true)
-	}
+	o.leavesLate()
 	o.begins(t)
 	if err := o.a.Send(wire.Section{Tag: handover.StepTag, Payload: []byte("no step")}); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ type Taker struct {
 	Leave func() error
 	// End gets what the giver ended with, and makes all that was taken the process' own.
 	End func([]wire.Section) error
-	// Silence is for how long a giver may say nothing once it has given a port, before Kill ends it:
+	// Silence is for how long a giver may say nothing from its first port's hold on, before Kill ends it:
 	// it hangs, and what it has is in nobody's care. 0: for ever.
 	Silence time.Duration
 	Kill    func()
@@ -42,7 +42,7 @@ type Taker struct {
 	gates    map[string]*relay.Gate
 	prepared map[string]int // rings that run, by port
 	waiting  []wire.Section // came, and no step has asked for them
-	has      bool           // a port has been taken
+	has      bool           // a port has come, or is about to
 }
 
 // GiverSilence is a Silence that no giver comes near which lives: between two steps it beats each
@@ -227,6 +227,7 @@ func (t *Taker) hold(s, answer *step) error {
 	if err := g.Hold(s.Limit); err != nil {
 		return err
 	}
+	t.has = true // or soon: the giver passes it when it hears this
 	if err := send(t.Conn, *answer); err != nil {
 		return err // the connection says why, next time
 	}
@@ -234,7 +235,6 @@ func (t *Taker) hold(s, answer *step) error {
 	if err := g.Take(s.Limit); err != nil {
 		return err // it may be passed yet: what waits goes on waiting until the giver says what is to be
 	}
-	t.has = true
 	if now := t.Running(s.Port); now < want {
 		return fmt.Errorf("port %s: %d rings ran, and %d do", s.Port, want, now)
 	}
