@@ -88,7 +88,7 @@ func (q *queue) setup(f format, t *guestmem.Table, cfg *Config, onBroken func())
 	q.num, q.hdrSize, q.mergeable = cfg.Num, cfg.HeaderSize, cfg.Mergeable
 	q.eventIdx, q.inOrder, q.net, q.onBroken = cfg.EventIdx, cfg.InOrder, cfg.Net, onBroken
 	q.window = newWindow()
-	q.pieces = make([]guestmem.Span, 0, maxPieces)
+	q.pieces = make([]guestmem.Span, 0, fewPieces)
 	q.allowed = guestmem.DescNext | guestmem.DescWrite
 	if cfg.Indirect {
 		q.allowed |= guestmem.DescIndirect

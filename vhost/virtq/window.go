@@ -1,6 +1,9 @@
 package virtq
 
-import "baton/vhost/guestmem"
+import (
+	"baton/dataplane/buf"
+	"baton/vhost/guestmem"
+)
 
 // chain is one chain of a ring as the worker read it: a run of the window's
 // descriptors, indirect tables resolved, and what the ring's format needs to give the
@@ -26,10 +29,20 @@ type window struct {
 	why    Reason // why the chain behind the last one is bad, or ReasonNone
 }
 
+// What a ring has room for at first: what bursts of an ordinary driver need, a twentieth of what any
+// driver may ask for. With all of that for each ring, the heap of a thousand queues would be hundreds
+// of megabytes, and garbage would be collected while ports are handed over. A ring whose driver
+// needs more grows, a few times in its life.
+const (
+	fewChains = 4 * buf.Burst
+	fewDescs  = 8 * buf.Burst
+	fewPieces = 2 * buf.Burst
+)
+
 func newWindow() window {
 	return window{
-		chains: make([]chain, 0, 2*maxPieces),
-		descs:  make([]guestmem.Desc, 0, 2*maxPieces),
+		chains: make([]chain, 0, fewChains),
+		descs:  make([]guestmem.Desc, 0, fewDescs),
 	}
 }
 
