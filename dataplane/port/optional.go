@@ -9,6 +9,14 @@ type Settler interface {
 	Settle()
 }
 
+// Carrier is implemented by queues whose packets have been looked up already, elsewhere, and go to their
+// ports by themselves: Rx returns none of them. Carried is the number that the last Rx took.
+//
+//	conc: as Rx    alloc: 0
+type Carrier interface {
+	Carried() int
+}
+
 // Enabler is implemented by queues that come and go while their port stays: a
 // guest may use fewer queue pairs than its device has. Packets go to a port's
 // enabled queues only; a port without any is down.

@@ -65,6 +65,9 @@ func (w *Worker) receive(r *rxQueue) int {
 	k := w.work
 	n := r.q.Rx(w.cache, &k.rx)
 	if n == 0 {
+		if r.carrier != nil {
+			return r.carrier.Carried()
+		}
 		return 0
 	}
 	var bytes uint64

@@ -14,13 +14,14 @@ func (w *Worker) pass() {
 	w.serve()
 }
 
-// serve does what was asked for since it was called last: some ports come first, what other workers
-// handed over is sent, and what devices send with the next poll.
+// serve does what was asked for since it was called last: what crossed from another process is taken,
+// some ports come first, what other workers handed over is sent, and what devices send with the next poll.
 func (w *Worker) serve() {
 	asked := w.asked.Load()
 	if asked == w.served.Load() {
 		return
 	}
+	w.fetch()
 	for i := range w.visits {
 		for set := w.visits[i].Swap(0); set != 0; set &= set - 1 {
 			w.poll(func(r *rxQueue) bool { return int(r.slot) == 64*i+bits.TrailingZeros64(set) })
@@ -32,6 +33,20 @@ func (w *Worker) serve() {
 	}
 	w.poll(func(r *rxQueue) bool { return r.underlay })
 	w.served.Store(asked)
+}
+
+// fetchBursts bounds how long fetch keeps all else waiting.
+const fetchBursts = 8
+
+// fetch takes what crossed from another process: a port that has come from there gives nothing before.
+func (w *Worker) fetch() {
+	for range fetchBursts {
+		before := w.between
+		w.poll(func(r *rxQueue) bool { return r.carrier != nil })
+		if w.between == before {
+			return
+		}
+	}
 }
 
 // poll polls some queues out of their turn.

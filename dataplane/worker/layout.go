@@ -57,6 +57,7 @@ func (l *layout) settle() {
 type rxQueue struct {
 	q        port.Queue
 	settler  port.Settler // nil: nothing to do when it misses a turn
+	carrier  port.Carrier // nil: all packets come by Rx
 	slot     uint16
 	underlay bool
 	number   flow.PortNo // of the logical port; PortNone while none is bound

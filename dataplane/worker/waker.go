@@ -97,6 +97,27 @@ func (k *waker) wait(limit time.Duration) bool {
 	return errno == 0 && n > 0
 }
 
+// nap is wait for a goroutine that keeps its Go processor meanwhile: to the scheduler it runs. Who gives it
+// away finds it with somebody else, and then waits behind what the control side has to do, for tens of
+// milliseconds where that keeps all others busy. So naps are short: stopping the world, and all else
+// that needs the goroutine at a safe point, ends them by a signal.
+//
+//	alloc: 0
+func (k *waker) nap(limit time.Duration) bool {
+	if k.coarse.Load() {
+		return k.wait(limit)
+	}
+	var ev [16]unix.EpollEvent
+	ts := unix.NsecToTimespec(int64(limit))
+	// SAFETY: as wait.
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(k.epfd), uintptr(unsafe.Pointer(&ev[0])),
+		uintptr(len(ev)), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	if errno == unix.ENOSYS {
+		k.coarse.Store(true)
+	}
+	return errno == 0 && n > 0
+}
+
 func (k *waker) close() {
 	unix.Close(k.evfd)
 	unix.Close(k.epfd)

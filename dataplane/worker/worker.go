@@ -194,7 +194,7 @@ func (w *Worker) loop() {
 		if moved > 0 {
 			busy += now - last
 			lastWork, w.pollWait = now, w.pool.cfg.Poll
-			last = now
+			last = w.doze(moved, last, now)
 			continue
 		}
 		last = now
@@ -209,7 +209,6 @@ func (w *Worker) loop() {
 		}
 		w.sleep()
 		busy = 0
-		w.nextChore = 0 // it may have another processor now
 		last = cycles()
 		w.counters.SleepCycles.Add(last - now)
 	}
@@ -338,7 +337,8 @@ func (w *Worker) settle(lay *layout) {
 				continue
 			}
 			settler, _ := q.(port.Settler)
-			w.rxqs = append(w.rxqs, rxQueue{q: q, settler: settler, slot: uint16(i), underlay: s.underlay})
+			carrier, _ := q.(port.Carrier)
+			w.rxqs = append(w.rxqs, rxQueue{q: q, settler: settler, carrier: carrier, slot: uint16(i), underlay: s.underlay})
 			if fresh {
 				q.Attach(w.waker)
 			}
@@ -407,7 +407,7 @@ func (w *Worker) sleep() {
 	// what was given before is seen here.
 	if !w.pending() {
 		w.counters.Sleeps.Add(1)
-		if w.waker.wait(limit) {
+		if w.rest(limit) {
 			w.counters.WakeUps.Add(1)
 		} else {
 			w.pollWait = min(2*w.pollWait, w.pool.cfg.MaxPoll)

@@ -86,15 +86,20 @@ type lane struct {
 	wake  int
 	waker port.Waker
 	deaf  bool // the waker does not know wake
+	took  int  // by the last Rx
 
 	broken atomic.Bool
 	strays atomic.Uint64
 }
 
-var _ port.Queue = (*lane)(nil)
+var (
+	_ port.Queue   = (*lane)(nil)
+	_ port.Carrier = (*lane)(nil)
+)
 
 // Rx implements port.Queue. It returns none: the packets are gone to their ports.
 func (n *lane) Rx(c *buf.Cache, v *buf.Vec) int {
+	n.took = 0
 	if n.broken.Load() {
 		return 0
 	}
@@ -105,6 +110,9 @@ func (n *lane) Rx(c *buf.Cache, v *buf.Vec) int {
 	}
 	return 0
 }
+
+// Carried implements port.Carrier.
+func (n *lane) Carried() int { return n.took }
 
 // Tx implements port.Queue: nothing is sent to an inbox.
 func (n *lane) Tx(*buf.Cache, *buf.Vec, int) int { return 0 }
@@ -125,6 +133,7 @@ func (n *lane) drain(c *buf.Cache, v *buf.Vec, r *ring) error {
 		if !ok {
 			break
 		}
+		n.took++
 		q := n.queue(&rec)
 		if q == nil {
 			n.strays.Add(1)
@@ -133,6 +142,7 @@ func (n *lane) drain(c *buf.Cache, v *buf.Vec, r *ring) error {
 		b := load(c, &rec)
 		if b == nil { // it comes again when there are buffers
 			r.at = before
+			n.took--
 			break
 		}
 		if q != to && num > 0 {

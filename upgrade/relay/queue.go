@@ -207,8 +207,11 @@ func (q *gateQueue) Disarm() {
 	}
 }
 
-// Settle implements port.Settler.
+// Settle implements port.Settler. A port that is away owes its guest nothing.
 func (q *gateQueue) Settle() {
+	if q.gate.state.Load() != stateDirect {
+		return
+	}
 	if in := q.inner.Load(); in != nil {
 		in.Settle()
 	}

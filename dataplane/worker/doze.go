@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"time"
+
+	"baton/dataplane/worker/slice"
+)
+
+// A worker that shares its CPU with one of another process (Share) sleeps when it finds nothing. With
+// hundreds of queues a turn takes so long that it always finds something: then both would poll all the
+// time, until the kernel takes the CPU from one for the other, for milliseconds. So they doze between
+// turns.
+const (
+	dozeQueues = 128 // fewer are looked at in a few microseconds
+	dozeShare  = 2   // a doze is as long as so many iterations
+	maxDoze    = 300 * time.Microsecond
+)
+
+// light reports whether the worker may doze after an iteration that moved so many packets: it shares its
+// CPU, has many queues, and they are far from full.
+func (w *Worker) light(moved int) bool {
+	return w.pool.shared.Load() && len(w.rxqs) >= dozeQueues && moved <= len(w.rxqs)/4
+}
+
+// doze sleeps after an iteration that moved packets, if it was a light one, for longer than that took, so
+// that two workers have room on their CPU, or until somebody wants something.
+//
+//	in:  when the iteration began and ended, in cycles
+//	out: now
+func (w *Worker) doze(moved int, began, ended uint64) uint64 {
+	if !w.light(moved) {
+		return ended
+	}
+	w.settleAll()
+	limit := time.Duration(float64(dozeShare*(ended-began)) / cyclesPerSecond() * float64(time.Second))
+	w.state.Store(stateAsleep)
+	if !w.pending() {
+		w.rest(min(limit, maxDoze))
+	}
+	w.state.Store(stateRunning)
+	now := cycles()
+	w.counters.SleepCycles.Add(now - ended)
+	return now
+}
+
+// settleAll does what queues leave for the next poll: guests are called, and devices send.
+func (w *Worker) settleAll() {
+	for i := range w.rxqs {
+		if i%turnQueues == turnQueues-1 {
+			w.pass()
+		}
+		if r := &w.rxqs[i]; r.settler != nil {
+			r.settler.Settle()
+		}
+	}
+	w.poll(func(r *rxQueue) bool { return r.underlay })
+	if w.told != 0 {
+		w.tell()
+	}
+}
+
+// maxNap is how long a worker keeps its processor without a look at what that does to others.
+const maxNap = choreEvery
+
+// rest waits until a descriptor has something, or for limit; limit < 0 is for ever. It reports whether a
+// descriptor had something. A worker that shares its CPU rests often, beside a control side that has much to
+// do: it keeps its processor, and wakes up somewhat earlier than it would have to.
+func (w *Worker) rest(limit time.Duration) bool {
+	if !w.keeps || !w.pool.shared.Load() {
+		defer func() { w.nextChore, w.waited = 0, 0 }() // it may have another processor now
+		return w.waker.wait(limit)
+	}
+	if limit < 0 || limit > maxNap {
+		limit = maxNap
+	}
+	slice.Renew()
+	return w.waker.nap(limit)
+}
