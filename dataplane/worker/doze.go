@@ -64,15 +64,22 @@ const maxNap = choreEvery
 
 // rest waits until a descriptor has something, or for limit; limit < 0 is for ever. It reports whether a
 // descriptor had something. A worker that shares its CPU rests often, beside a control side that has much to
-// do: it keeps its processor, and wakes up somewhat earlier than it would have to.
-func (w *Worker) rest(limit time.Duration) bool {
-	if !w.keeps || !w.pool.shared.Load() {
-		defer func() { w.nextChore, w.waited = 0, 0 }() // it may have another processor now
-		return w.waker.wait(limit)
+// do: it keeps its processor, for as long as it is woken again soon. One that is not, as a standby's, sleeps
+// in the ordinary way.
+func (w *Worker) rest(limit time.Duration) (woken bool) {
+	long := limit < 0 || limit > maxNap
+	if !w.keeps || !w.pool.shared.Load() || long && w.bored {
+		w.nextChore, w.waited = 0, 0 // it may have another processor then
+		woken = w.waker.wait(limit)
+	} else {
+		if long {
+			limit = maxNap
+		}
+		slice.Renew()
+		woken = w.waker.nap(limit)
 	}
-	if limit < 0 || limit > maxNap {
-		limit = maxNap
+	if long {
+		w.bored = !woken
 	}
-	slice.Renew()
-	return w.waker.nap(limit)
+	return woken
 }

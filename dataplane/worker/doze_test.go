@@ -151,36 +151,53 @@ func TestVisit_crossing(t *testing.T) {
 	}
 }
 
-// A worker that shares its CPU takes short naps, in which it keeps its Go processor; one that does not
-// sleeps until it is woken, and counts the time of who waits for its processor anew.
+// A worker that shares its CPU takes short naps, in which it keeps its Go processor, as long as somebody
+// wakes it; else it sleeps until it is woken, and counts the time of who waits for its processor anew.
 func TestRest(t *testing.T) {
 	p, w := testLoop(t, newMany("vm"))
 	for w.waker.wait(time.Microsecond) { // what the port's coming left
 	}
 	runtime.LockOSThread() // as a worker is
 	defer runtime.UnlockOSThread()
-	w.keeps, w.waited = slice.Check() == nil, 1
-	if !w.keeps {
+	if w.keeps = slice.Check() == nil; !w.keeps {
 		t.Log("this build lets workers keep no processor: they sleep in the ordinary way")
 	}
-	p.Share(true)
-	if w.keeps && (w.rest(-1) || w.waited != 1) {
-		t.Error("a nap that nobody ends did not end by itself, or let go of the processor")
-	}
-	p.Share(false)
-	done := make(chan struct{})
-	go func() {
-		lookAround()
-		select {
-		case <-done:
-			t.Error("slept until nobody woke it")
-		default:
+	sleeps := func(when string) { // until somebody wakes it
+		t.Helper()
+		w.waited = 1
+		done := make(chan struct{})
+		go func() {
+			lookAround()
+			select {
+			case <-done:
+				t.Errorf("%s: woken by nobody", when)
+			default:
+			}
+			w.waker.wake()
+		}()
+		woken := w.rest(-1)
+		close(done)
+		if !woken || w.waited != 0 {
+			t.Errorf("%s: woken: %v, %d looks are counted", when, woken, w.waited)
 		}
-		w.waker.wake()
-	}()
-	woken := w.rest(-1)
-	close(done)
-	if !woken || w.waited != 0 {
-		t.Errorf("woken: %v, %d looks are counted", woken, w.waited)
 	}
+	naps := func(when string) {
+		t.Helper()
+		if w.waited = 1; w.keeps && (w.rest(-1) || w.waited != 1) {
+			t.Errorf("%s: a nap that nobody ends did not end by itself, or let go of the processor", when)
+		}
+	}
+	sleeps("alone")
+	p.Share(true)
+	naps("beside another, woken before")
+	if !w.keeps {
+		return
+	}
+	for range 3 { // dozes say nothing of whether somebody wants it
+		if w.rest(time.Microsecond) {
+			t.Error("a doze was ended by nobody")
+		}
+	}
+	sleeps("beside another, not woken by the last nap's end")
+	naps("beside another, woken again")
 }

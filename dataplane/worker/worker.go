@@ -84,6 +84,7 @@ type Worker struct {
 	unswept   int    // flow entries whose packets the rules may not know of
 
 	keeps  bool // its processor
+	bored  bool // its last long sleep was ended by nobody
 	waited int  // looks in a row at which somebody waited for the processor
 }
 
