@@ -2,9 +2,11 @@
 package peerfdtest
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,13 +23,20 @@ func Stuck(t testing.TB) (fd int, free func()) {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// The peer has room for less than the socket holds, whenever it is that the kernel moves it there: what
+	// is under way never fits.
+	small := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		bad := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<12) })
+		return errors.Join(err, bad)
+	}}
+	l, err := small.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(err)
 	defer l.Close()
 	conn, err := net.Dial("tcp", l.Addr().String())
 	must(err)
 	peer, err := l.Accept()
 	must(err)
+	must(conn.(*net.TCPConn).SetWriteBuffer(1 << 17))
 	free = sync.OnceFunc(func() { peer.Close() }) // unread data is answered by a reset
 	t.Cleanup(free)
 	fd = dup(t, conn.(*net.TCPConn))
