@@ -27,7 +27,8 @@ The command follows until the end and then shows what became of each port. Inter
 (Ctrl-C), or after --timeout, it has the upgrade rolled back and waits for that; a
 second Ctrl-C ends the command alone.
 
---dry-run checks that the new process could take over, and moves nothing.
+--dry-run checks that the new process could take over, and moves nothing. A standby ends
+for it, as its device is needed, and comes up again afterwards.
 
 Exit codes: 0 done, or nothing in the way; 1 rolled back, refused or failed, or done
 but the old process died in the middle; 2 the command line is wrong.`

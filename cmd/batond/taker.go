@@ -231,6 +231,9 @@ func (t *taking) pass() error {
 
 func (t *taking) open() error {
 	t.valve.Open()
+	if n := t.valve.Lost(); n > 0 {
+		t.h.loggers.root.Warn("packets from the wire were lost, as more came during steer than there was room for", "packets", n)
+	}
 	return t.link.Inbox().Err()
 }
 

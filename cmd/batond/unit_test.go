@@ -20,8 +20,9 @@ func TestUnit(t *testing.T) {
 	if err := newRoot().ParseFlags(line[1:]); err != nil {
 		t.Error(err)
 	}
-	// Without these an upgrade or a takeover ends the service, or an end does not reach all.
-	for key, want := range map[string]string{"ExitType": "cgroup", "KillMode": "control-group", "LimitMEMLOCK": "infinity", "Restart": "on-failure"} {
+	// Without these an upgrade, a takeover or a process out of memory ends the service, or an end does not
+	// reach all.
+	for key, want := range map[string]string{"ExitType": "cgroup", "KillMode": "control-group", "LimitMEMLOCK": "infinity", "Restart": "on-failure", "OOMPolicy": "continue"} {
 		if got := u["Service."+key]; got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
