@@ -70,6 +70,7 @@ func (w *Worker) receive(r *rxQueue) int {
 		}
 		return 0
 	}
+	w.full = w.full || n == buf.Burst
 	var bytes uint64
 	for i := range n {
 		bytes += uint64(k.rx[i&(buf.Burst-1)].PktLen)

@@ -17,13 +17,13 @@ const (
 )
 
 // light reports whether the worker may doze after an iteration that moved so many packets: it shares its
-// CPU, has many queues, and they are far from full.
+// CPU, has many queues, few packets wait in all of them, and in none a whole burst.
 func (w *Worker) light(moved int) bool {
-	return w.pool.shared.Load() && len(w.rxqs) >= dozeQueues && moved <= len(w.rxqs)/4
+	return w.pool.shared.Load() && len(w.rxqs) >= dozeQueues && moved <= len(w.rxqs)/4 && !w.full
 }
 
-// doze sleeps after an iteration that moved packets, if it was a light one, for longer than that took, so
-// that two workers have room on their CPU, or until somebody wants something.
+// doze sleeps after an iteration that moved packets, if it was a light one, for up to twice as long as that
+// took, so that two workers have room on their CPU, or until somebody wants something.
 //
 //	in:  when the iteration began and ended, in cycles
 //	out: now
@@ -31,32 +31,50 @@ func (w *Worker) doze(moved int, began, ended uint64) uint64 {
 	if !w.light(moved) {
 		return ended
 	}
-	w.settleAll()
+	if !w.settleAll() {
+		return cycles()
+	}
 	limit := time.Duration(float64(dozeShare*(ended-began)) / cyclesPerSecond() * float64(time.Second))
+	from := cycles()
 	w.state.Store(stateAsleep)
 	if !w.pending() {
 		w.rest(min(limit, maxDoze))
 	}
 	w.state.Store(stateRunning)
 	now := cycles()
-	w.counters.SleepCycles.Add(now - ended)
+	w.counters.SleepCycles.Add(now - from)
 	return now
 }
 
-// settleAll does what queues leave for the next poll: guests are called, and devices send.
-func (w *Worker) settleAll() {
+// settleTurns is how often the underlay is polled for what it leaves for the next poll.
+const settleTurns = 4
+
+// settleAll does what queues leave for the next poll: devices send, and guests are called. It reports
+// whether nothing is left.
+func (w *Worker) settleAll() bool {
+	for i := 0; ; i++ {
+		before := w.between
+		w.poll(func(r *rxQueue) bool { return r.underlay })
+		if w.between == before {
+			break // what was sent before is gone, and nothing new came that might be sent
+		}
+		if i == settleTurns {
+			return false
+		}
+	}
 	for i := range w.rxqs {
 		if i%turnQueues == turnQueues-1 {
 			w.pass()
 		}
 		if r := &w.rxqs[i]; r.settler != nil {
-			r.settler.Settle()
+			r.settler.Settle() // as for a turn that is missed
+			r.settler.Settle() // and for another one: a call may be decided on in the second
 		}
 	}
-	w.poll(func(r *rxQueue) bool { return r.underlay })
 	if w.told != 0 {
 		w.tell()
 	}
+	return true
 }
 
 // maxNap is how long a worker keeps its processor without a look at what that does to others.

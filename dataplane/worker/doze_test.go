@@ -31,18 +31,20 @@ func TestLight(t *testing.T) {
 		ports []port.Port
 		share bool
 		moved int
+		full  bool
 		want  bool
 	}{
-		{[]port.Port{a, b}, true, 1, true},
-		{[]port.Port{a, b}, true, dozeQueues / 4, true},
-		{[]port.Port{a, b}, true, dozeQueues/4 + 1, false},
-		{[]port.Port{a, b}, false, 1, false},
-		{[]port.Port{a}, true, 1, false},
+		{[]port.Port{a, b}, true, 1, false, true},
+		{[]port.Port{a, b}, true, dozeQueues / 4, false, true},
+		{[]port.Port{a, b}, true, dozeQueues/4 + 1, false, false},
+		{[]port.Port{a, b}, true, 32, true, false},
+		{[]port.Port{a, b}, false, 1, false, false},
+		{[]port.Port{a}, true, 1, false, false},
 	} {
 		p, w := testLoop(t, c.ports...)
 		p.Share(c.share)
-		if got := w.light(c.moved); got != c.want {
-			t.Errorf("%d queues, shared %v, %d packets: %v", len(w.rxqs), c.share, c.moved, got)
+		if w.full = c.full; w.light(c.moved) != c.want {
+			t.Errorf("%d queues, shared %v, %d packets, one queue full %v: want %v", len(w.rxqs), c.share, c.moved, c.full, c.want)
 		}
 	}
 }
@@ -64,11 +66,23 @@ func TestDoze_settles(t *testing.T) {
 	other.look = func() { looked, when = looked+1, settled }
 	more.settle = vm.settle
 	w.doze(1, 0, 1)
-	if settled != dozeQueues || nic.staged != 0 {
-		t.Errorf("%d of %d queues were settled, and %d packets wait for the next poll", settled, dozeQueues, nic.staged)
+	if settled != 2*dozeQueues || nic.staged != 0 {
+		t.Errorf("settled %d times, want twice each of %d queues, and %d packets wait for the next poll", settled, dozeQueues, nic.staged)
 	}
-	if looked != other.NumQueues() || when >= turnQueues {
-		t.Errorf("%d queues of %d visited, after %d of others", looked, other.NumQueues(), when)
+	if looked != other.NumQueues() || when >= 2*turnQueues {
+		t.Errorf("%d queues of %d visited, after %d calls of Settle", looked, other.NumQueues(), when)
+	}
+}
+
+// A device that has more to send after each poll keeps its worker awake.
+func TestDoze_deviceSends(t *testing.T) {
+	nic := &carrying{endless: endless{name: "nic", kind: port.KindNIC}, left: func() int { return 1 }}
+	p, w := testLoop(t, newMany("a"), newMany("b"), nic)
+	p.Share(true)
+	slept := w.counters.SleepCycles.Load()
+	w.doze(1, 0, 1)
+	if now := w.counters.SleepCycles.Load(); now != slept {
+		t.Error("it dozed, and counted as one that holds nothing")
 	}
 }
 

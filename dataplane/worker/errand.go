@@ -14,15 +14,19 @@ func (w *Worker) pass() {
 	w.serve()
 }
 
-// serve does what was asked for since it was called last: what crossed from another process is taken,
-// some ports come first, what other workers handed over is sent, and what devices send with the next poll.
+// serve does what was asked for since it was called last: some ports come first, what other workers
+// handed over is sent, and what devices send with the next poll.
 func (w *Worker) serve() {
 	asked := w.asked.Load()
 	if asked == w.served.Load() {
 		return
 	}
-	w.fetch()
+	fetched := false
 	for i := range w.visits {
+		if !fetched && w.visits[i].Load() != 0 {
+			w.fetch()
+			fetched = true
+		}
 		for set := w.visits[i].Swap(0); set != 0; set &= set - 1 {
 			w.poll(func(r *rxQueue) bool { return int(r.slot) == 64*i+bits.TrailingZeros64(set) })
 		}

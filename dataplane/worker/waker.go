@@ -100,7 +100,8 @@ func (k *waker) wait(limit time.Duration) bool {
 // nap is wait for a goroutine that keeps its Go processor meanwhile: to the scheduler it runs. Who gives it
 // away finds it with somebody else, and then waits behind what the control side has to do, for tens of
 // milliseconds where that keeps all others busy. So naps are short: stopping the world, and all else
-// that needs the goroutine at a safe point, ends them by a signal.
+// that needs the goroutine at a safe point, ends them by a signal. It waits until the thread has its CPU
+// then, as for a worker that polls.
 //
 //	alloc: 0
 func (k *waker) nap(limit time.Duration) bool {

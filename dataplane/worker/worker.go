@@ -70,6 +70,7 @@ type Worker struct {
 	tunnelFrame int // bytes of the largest frame that fits into the tunnel
 
 	alone    bool   // the last iteration moved no packet
+	full     bool   // a queue gave a whole burst in this one
 	between  int    // packets that errands moved in this iteration
 	segments int    // made of super-segments in this turn of a queue
 	effort   uint64 // of finishing frames in this turn, in steps
@@ -250,6 +251,7 @@ func (w *Worker) begin() bool {
 
 // iterate polls everything once and returns how many packets were moved.
 func (w *Worker) iterate() (moved int) {
+	w.full = false
 	for i := range w.rxqs {
 		if i%turnQueues == turnQueues-1 {
 			w.pass()

@@ -128,6 +128,9 @@ func (n *lane) drain(c *buf.Cache, v *buf.Vec, r *ring) error {
 		before := r.at
 		rec, ok, err := r.next()
 		if err != nil {
+			if num > 0 {
+				to.arrive(c, v, num) // what came before is as good as ever
+			}
 			return err
 		}
 		if !ok {

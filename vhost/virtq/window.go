@@ -29,7 +29,7 @@ type window struct {
 	why    Reason // why the chain behind the last one is bad, or ReasonNone
 }
 
-// What a ring has room for at first: what bursts of an ordinary driver need, a twentieth of what any
+// What a ring has room for at first: what bursts of an ordinary driver need, a sixteenth of what any
 // driver may ask for. With all of that for each ring, the heap of a thousand queues would be hundreds
 // of megabytes, and garbage would be collected while ports are handed over. A ring whose driver
 // needs more grows, a few times in its life.
