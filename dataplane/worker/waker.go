@@ -91,6 +91,11 @@ func (k *waker) wait(limit time.Duration) bool {
 	// SAFETY: ev and ts live until the call returns; the kernel writes at most len(ev) events.
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(k.epfd), uintptr(unsafe.Pointer(&ev[0])),
 		uintptr(len(ev)), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	return k.woken(n, errno)
+}
+
+// woken is what epoll_pwait2 says.
+func (k *waker) woken(n uintptr, errno unix.Errno) bool {
 	if errno == unix.ENOSYS {
 		k.coarse.Store(true)
 	}
@@ -110,13 +115,10 @@ func (k *waker) nap(limit time.Duration) bool {
 	}
 	var ev [16]unix.EpollEvent
 	ts := unix.NsecToTimespec(int64(limit))
-	// SAFETY: as wait.
+	// SAFETY: as wait; the call is another one, as the scheduler is told of wait's.
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(k.epfd), uintptr(unsafe.Pointer(&ev[0])),
 		uintptr(len(ev)), uintptr(unsafe.Pointer(&ts)), 0, 0)
-	if errno == unix.ENOSYS {
-		k.coarse.Store(true)
-	}
-	return errno == 0 && n > 0
+	return k.woken(n, errno)
 }
 
 func (k *waker) close() {
